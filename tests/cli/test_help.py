@@ -1,0 +1,81 @@
+"""The help is there for every command, light and quick, and the flags are frozen."""
+
+import re
+import time
+
+import pytest
+import typer
+
+from todm.cli import _COMMANDS, app
+
+HEAVY = ("torch", "numpy", "lhotse", "onnxruntime", "onnx", "matplotlib")
+REPORT_HEAVY = f"""
+import atexit, sys
+atexit.register(lambda: sys.stderr.write(
+    "heavy:" + ",".join(m for m in {HEAVY!r} if m in sys.modules)))
+"""
+FLAGS = {
+    "prepare": "--config --corpus-dir --json --out --path --set --strict corpus",
+    "train-supernet": "--config --corpus --json --out --recipe --set",
+    "search": "--config --corpus --json --out --set supernet",
+    "extract": "--allow-unjudged --corpus --device --front --json --out supernet",
+    "export": "--audio --corpus --device --json --out --target subnet",
+    "transcribe": "--json --mix-down --precision --runtime --threads --times audio model",
+    "eval": "--corpus --json --max-wer --out --precision --runtime --set --split model",
+    "bench": "--audio --corpus --device --json --out --set model",
+    "check": "--audio --corpus --device --json --out --set bundle",
+    "report": "--json --out artifacts",
+    "demo": "--corpus-dir --json --max-wer --out",
+    "profiles": "--json",
+}
+
+
+def flags_of(command):
+    found = []
+    for parameter in command.params:
+        is_option = parameter.param_type_name == "option"
+        found += parameter.opts if is_option else [parameter.name]
+    return " ".join(sorted(flag for flag in found if flag not in ("-h", "--help")))
+
+
+def test_flags_are_frozen():
+    """A new knob is a key of a configuration, reached by --set; a flag needs a better reason."""
+    group = typer.main.get_command(app)
+    assert {name: flags_of(command) for name, command in group.commands.items()} == FLAGS
+    assert flags_of(group) == "--debug --version"
+
+
+def test_every_command_has_a_file_and_an_example():
+    for name, function in _COMMANDS.items():
+        assert function.__module__ == f"todm.cli.{name.replace('-', '_')}"
+        assert re.search(rf"^ +todm {name}", function.__doc__, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("arguments", [(), *((name,) for name in FLAGS)])
+def test_help_is_quick_and_imports_nothing_heavy(todm_process, arguments):
+    seconds = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        done = todm_process(*arguments, "--help", before=REPORT_HEAVY)
+        seconds.append(time.perf_counter() - begin)
+        if min(seconds) < 1.5:
+            break
+    assert done.returncode == 0
+    assert done.stderr == "heavy:"
+    assert "Usage: todm" in done.stdout
+    assert min(seconds) < 1.5
+
+
+def test_version(todm_process):
+    done = todm_process("--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"todm \d+\.\d+\.\d+\n", done.stdout)
+
+
+def test_profiles_as_lines_and_as_json(todm_process):
+    import json
+
+    lines = todm_process("profiles").stdout.splitlines()
+    found = json.loads(todm_process("profiles", "--json").stdout)["profiles"]
+    assert len(lines) == len(found) >= 6
+    assert all(profile["budgets"] for profile in found)

@@ -1,0 +1,163 @@
+"""Closed-form costs against torch's own counts, and their growth with every axis."""
+
+import random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+
+from todm.core.cost import (
+    GRAPH_OVERHEAD,
+    bundle_bytes,
+    chunk_elementwise,
+    chunk_macs,
+    graph_weight_bytes,
+    linear_maps,
+    macs_per_audio_s,
+    num_parameters,
+    state_bytes,
+    weight_bytes_per_audio_s,
+)
+from todm.core.specs import BlockSpec, FrontSpec, MHSSMSpec, PredictorSpec, SubnetSpec
+from todm.models.rnnt import Transducer
+from todm.models.slicing import num_parameters as torch_parameters
+from todm.recipes.asr import small_space
+
+
+def random_spec(seed: int) -> SubnetSpec:
+    """Draw a small net whose layers all differ."""
+    draw = random.Random(seed).randint
+    head_dim = draw(1, 5)
+    blocks = tuple(
+        BlockSpec(
+            source_layer=2 * layer,
+            ffn_dim=draw(1, 40),
+            mixer=MHSSMSpec(num_heads=2 * draw(1, 4), head_dim=head_dim, state_dim=draw(1, 6)),
+        )
+        for layer in range(draw(1, 3))
+    )
+    return SubnetSpec(
+        front=FrontSpec(feature_dim=4 * draw(2, 6), channels=(draw(1, 4), draw(1, 6))),
+        model_dim=draw(4, 24),
+        blocks=blocks,
+        predictor=PredictorSpec(embed_dim=draw(2, 16), context_size=draw(1, 4)),
+        joiner_dim=draw(2, 20),
+        vocab_size=draw(2, 12),
+        chunk_frames=draw(1, 9),
+    )
+
+
+def step_macs_by_torch(spec: SubnetSpec) -> dict[str, float]:
+    """Count one chunk of the streaming form with torch, by graph of the bundle."""
+    model, frames = Transducer(spec).eval(), spec.chunk_frames
+    folds = model.encoder.folds(spec, frames)
+    features = torch.randn(1, 4 * frames, spec.front.feature_dim)
+    counts = {}
+    with torch.no_grad():
+        with FlopCounterMode(display=False) as counter:
+            enc, _ = model.encoder.step(features, torch.zeros(1, spec.state_floats), spec, folds)
+            enc = model.joiner.from_encoder(enc, spec.joiner_dim)
+        counts["encoder"] = counter.get_total_flops() / 2
+        context = torch.zeros(frames, spec.predictor.context_size, dtype=torch.int64)
+        with FlopCounterMode(display=False) as counter:
+            pred = model.predict(context, spec)
+        counts["predictor"] = counter.get_total_flops() / 2
+        with FlopCounterMode(display=False) as counter:
+            model.joiner(enc[0], pred)
+        counts["joiner"] = counter.get_total_flops() / 2
+    return counts
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_parameters_equal_torch(seed):
+    spec = random_spec(seed)
+    assert num_parameters(spec) == torch_parameters(Transducer(spec))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_chunk_macs_equal_flop_counter(seed):
+    spec = random_spec(seed)
+    macs = chunk_macs(spec)
+    ours = {"encoder": macs.encoder, "predictor": macs.predictor, "joiner": macs.joiner}
+    assert ours == step_macs_by_torch(spec)
+    assert macs.total == sum(ours.values())
+    assert macs_per_audio_s(spec) == pytest.approx(macs.total / (0.04 * spec.chunk_frames))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_fp32_bytes_are_those_of_the_tensors(seed):
+    spec = random_spec(seed)
+    model = Transducer(spec)
+    folds = model.encoder.folds(spec, spec.chunk_frames)
+    ssm = {"log_neg_re", "im", "log_dt", "c", "d"}
+    kept = [t for name, t in model.state_dict().items() if name.split(".")[-1] not in ssm]
+    total = sum(t.numel() for t in kept) + sum(t.numel() for fold in folds for t in fold)
+    assert sum(graph_weight_bytes(spec, "fp32").values()) == 4 * total
+
+
+def test_int8_bytes_differ_by_the_linears_alone():
+    spec = random_spec(0)
+    full, small = (sum(graph_weight_bytes(spec, p).values()) for p in ("fp32", "int8"))
+    saved = sum(
+        4 * m.inputs * m.outputs - m.inputs * m.outputs - 5 * m.outputs for m in linear_maps(spec)
+    )
+    assert full - small == saved
+
+
+def test_bundle_is_weights_and_affine_overhead():
+    spec = small_space(12).largest
+    for (form, precision), overhead in GRAPH_OVERHEAD.items():
+        weights = sum(graph_weight_bytes(spec, precision, form).values())
+        extra = overhead.base_bytes + 6 * overhead.per_layer_bytes
+        assert bundle_bytes(spec, precision, form) == weights + extra
+    with pytest.raises(KeyError):
+        bundle_bytes(spec, "int8", "executorch")
+
+
+def test_state_bytes_are_the_flat_row():
+    spec = small_space(12).smallest
+    caches = 80 + 16 * 40
+    assert state_bytes(spec) == 4 * (caches + 2 * (8 * 4 * 2 * 8))
+
+
+def test_weights_read_once_a_chunk_and_once_a_frame():
+    spec = small_space(12).smallest
+    sizes = graph_weight_bytes(spec, "fp32")
+    unread = 4 * 128 * (12 - 2)
+    per_frame = sizes["predictor"] - unread + sizes["joiner"]
+    expected = sizes["encoder"] / 0.32 + 25 * per_frame
+    assert weight_bytes_per_audio_s(spec, "fp32") == pytest.approx(expected)
+
+
+COSTS = {
+    "parameters": num_parameters,
+    "macs": macs_per_audio_s,
+    "elementwise": lambda spec: chunk_elementwise(spec).total,
+    "fp32": lambda spec: bundle_bytes(spec, "fp32"),
+    "int8": lambda spec: bundle_bytes(spec, "int8"),
+    "pte": lambda spec: bundle_bytes(spec, "fp32", "executorch"),
+    "read": lambda spec: weight_bytes_per_audio_s(spec, "int8"),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), data=st.data())
+def test_every_cost_grows_with_every_axis(seed, data):
+    space = small_space(12)
+    genome = space.encode(space.sample(random.Random(seed)))
+    choices = space.choices()
+    kept = space.kept_layers(genome["depth"])
+    axes = ["depth", "joiner", *(f"{axis}{i}" for axis in ("ffn", "heads", "state") for i in kept)]
+    growable = [name for name in axes if genome[name] < choices[name][-1]]
+    if not growable:
+        return
+    name = data.draw(st.sampled_from(growable))
+    larger = genome | {name: min(v for v in choices[name] if v > genome[name])}
+    before, after = space.decode(genome), space.decode(larger)
+    for label, cost in COSTS.items():
+        if label in ("elementwise", "macs") or not name.startswith("state"):
+            assert cost(after) > cost(before), (label, name)
+        else:
+            assert cost(after) >= cost(before), (label, name)

@@ -1,0 +1,110 @@
+"""Training costs against torch's FlopCounterMode, forward and backward."""
+
+import math
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from todm.core.cost_training import (
+    TOEPLITZ_MAX_FRAMES,
+    TrainingMacs,
+    TrainingShape,
+    forward_macs,
+    step_macs,
+    training_macs,
+)
+from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
+from todm.kernels import ssm
+from todm.models.rnnt import Transducer
+from todm.recipes.asr import small_space
+
+
+def spec_of(ffn=24, heads=4, modes=5, layers=2, joiner=12):
+    blocks = tuple(
+        BlockSpec(
+            source_layer=i,
+            ffn_dim=ffn + i,
+            mixer=MHSSMSpec(num_heads=heads, head_dim=3, state_dim=modes + i),
+        )
+        for i in range(layers)
+    )
+    return SubnetSpec(
+        model_dim=16,
+        blocks=blocks,
+        predictor=PredictorSpec(embed_dim=8),
+        joiner_dim=joiner,
+        vocab_size=7,
+    )
+
+
+def run_by_torch(spec, batch, frames, labels, *, backward):
+    model = Transducer(spec)
+    features = torch.randn(batch, frames, 80)
+    targets = torch.randint(1, spec.vocab_size, (batch, labels))
+    with FlopCounterMode(display=False) as counter:
+        enc = model.encoder(features, spec)
+        logits = model.joiner.lattice(enc, model.predictor(targets), spec.joiner_dim)
+        if backward:
+            logits.sum().backward()
+    return counter.get_total_flops() / 2
+
+
+def visible_to_torch(macs: TrainingMacs, *, scan: bool) -> float:
+    """Leave out what FlopCounterMode does not count; it takes a complex product for one."""
+    hidden = macs.predictor + macs.loss + macs.distill + (0 if scan else macs.scan)
+    return macs.total - hidden - macs.kernels + macs.kernels / 4
+
+
+CASES = [
+    (spec_of(), 2, 40, 3),
+    (spec_of(heads=2, joiner=5), 3, 52, 1),
+    (spec_of(layers=1), 1, 8, 0),
+]
+
+
+@pytest.mark.parametrize(("spec", "batch", "frames", "labels"), CASES)
+def test_forward_equals_flop_counter(spec, batch, frames, labels):
+    shape = TrainingShape(batch=batch, frames=frames, target_len=labels)
+    ours = visible_to_torch(forward_macs(spec, shape), scan=True)
+    assert ours == run_by_torch(spec, batch, frames, labels, backward=False)
+
+
+@pytest.mark.parametrize(("spec", "batch", "frames", "labels"), CASES)
+def test_forward_and_backward_equal_flop_counter(spec, batch, frames, labels):
+    macs = training_macs(spec, batch=batch, frames=frames, target_len=labels)
+    ours = visible_to_torch(macs, scan=True)
+    assert ours == run_by_torch(spec, batch, frames, labels, backward=True)
+
+
+def test_long_inputs_take_the_fft_form():
+    spec, frames = spec_of(layers=1), 4 * (TOEPLITZ_MAX_FRAMES + 1)
+    shape = TrainingShape(batch=1, frames=frames, target_len=1)
+    macs = forward_macs(spec, shape)
+    counted = run_by_torch(spec, 1, frames, 1, backward=False)
+    assert visible_to_torch(macs, scan=False) == counted
+    size = ssm.fft_size(TOEPLITZ_MAX_FRAMES + 1)
+    transform = 1.25 * size * math.log2(size)
+    channels = spec.blocks[0].mixer.inner_dim
+    expected = (2 * channels + 4) * transform + 4 * channels * (size // 2 + 1)
+    assert macs.scan == pytest.approx(expected, abs=channels)
+
+
+def test_rule_of_the_scan_is_the_kernels():
+    assert TOEPLITZ_MAX_FRAMES == ssm.TOEPLITZ_MAX_FRAMES
+
+
+def test_a_step_shares_front_and_predictor_and_distils_all_but_the_first():
+    space, shape = small_space(12), {"batch": 16, "frames": 240, "target_len": 5}
+    nets = [space.largest, space.smallest, space.middle]
+    total = step_macs(nets, **shape, distill=True)
+    alone = training_macs(space.largest, **shape)
+    small = training_macs(space.smallest, **shape, shared=True, distilled=True)
+    middle = training_macs(space.middle, **shape, shared=True, distilled=True)
+    assert total == alone + small + middle
+    assert total.front == alone.front
+    assert total.predictor == alone.predictor
+    assert alone.distill == 0
+    assert small.distill > 0
+    assert step_macs(nets, **shape, distill=False).distill == 0
+    assert 1.0 < total.total / alone.total < 3.0

@@ -1,0 +1,106 @@
+"""Device profiles: the shipped ones are whole, wrong ones are refused with one line."""
+
+import tomllib
+
+import pytest
+
+from todm.core.errors import ConfigError
+from todm.core.profile import DeviceProfile, load_profile, profiles_dir, shipped_profiles
+from todm.core.report import judge
+from todm.core.target import targets_for
+
+SHIPPED = (
+    "android_mid_range",
+    "browser_tab",
+    "mcu_arm",
+    "raspberry_pi_4",
+    "raspberry_pi_5",
+    "this_host",
+)
+
+
+def write(tmp_path, text):
+    path = tmp_path / "board.toml"
+    path.write_text(text, "utf-8")
+    return str(path)
+
+
+def shipped_text(name):
+    return (profiles_dir() / f"{name}.toml").read_text("utf-8")
+
+
+def test_six_devices_are_shipped():
+    assert tuple(shipped_profiles()) == SHIPPED
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_profile_is_whole(name):
+    profile = load_profile(name)
+    assert profile.name == name
+    exact = {"bundle_bytes", "macs_per_audio_s"} & set(profile.budgets)
+    assert exact, "a budget that arithmetic can judge"
+    assert all(profile.judges(budget) for budget in exact)
+    for budget in profile.budgets.values():
+        assert len(budget.source) > 10
+    for figure in profile.figures:
+        assert figure.source
+    assert profile.is_this_host == (name == "this_host")
+    assert targets_for(profile, None)
+
+
+def test_both_forms_of_export_occur():
+    forms = {targets_for(load_profile(name), None)[0].form for name in SHIPPED}
+    assert forms == {"onnx", "executorch"}
+
+
+def test_a_path_loads_like_a_name(tmp_path):
+    assert load_profile(write(tmp_path, shipped_text("mcu_arm"))) == load_profile("mcu_arm")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("threads = 1", "threads = 1\ncolour = 'red'"), "unknown key 'colour'"),
+        (("[budgets.bundle_bytes]", "[budgets.bundle_size]"), "unknown budgets"),
+        (("limit = 1310720", "limit = 0"), "greater than 0"),
+        (("limit = 1310720", "limit = -5"), "greater than 0"),
+        (("limit = 1310720", "limit = nan"), "finite number"),
+        (('numeric = "fp32"', 'numeric = "int8"'), "executorch is fp32"),
+        (('runtime = "executorch"', 'runtime = "tflite"'), "runtime"),
+        (("value = 2097152\n", ""), "exclude each other"),
+        (("threads = 1", "threads = "), "not readable as TOML"),
+    ],
+)
+def test_wrong_profile_is_one_line(tmp_path, change, complaint):
+    path = write(tmp_path, shipped_text("mcu_arm").replace(*change, 1))
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        load_profile(path)
+    assert "\n" not in str(caught.value)
+    assert "board.toml" in str(caught.value)
+
+
+def test_unknown_name_lists_the_shipped_ones():
+    with pytest.raises(ConfigError, match=r"browser_tab.*mcu_arm"):
+        load_profile("toaster")
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ConfigError, match="no such file"):
+        load_profile(str(tmp_path / "none.toml"))
+
+
+def test_timed_budgets_of_other_devices_are_never_met():
+    profile = load_profile("raspberry_pi_4")
+    values = {name: 0.001 for name in profile.budgets}
+    status = {verdict.name: verdict.status for verdict in judge(profile, values)}
+    assert status["bundle_bytes"] == status["macs_per_audio_s"] == "met"
+    assert status["rtf"] == status["chunk_latency_p95_ms"] == "not_judged"
+    host = load_profile("this_host")
+    assert {v.status for v in judge(host, {"rtf": 0.5})} == {"failed", "not_judged"}
+
+
+def test_figure_with_a_value_is_not_missing():
+    data = tomllib.loads(shipped_text("mcu_arm"))
+    data["figures"][0]["origin"] = "missing"
+    with pytest.raises(ConfigError, match="exclude each other"):
+        DeviceProfile.parse(data, where="test")

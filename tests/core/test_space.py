@@ -1,0 +1,126 @@
+"""The search space: sampling, names, counting, nesting, mutation."""
+
+import itertools
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from todm.core.errors import ConfigError
+from todm.core.space import SearchSpace, spread_order
+from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
+from todm.recipes.asr import small_space
+
+
+def tiny_space(layers=2, **changes):
+    mixer = MHSSMSpec(num_heads=4, head_dim=2, state_dim=2)
+    largest = SubnetSpec(
+        model_dim=8,
+        blocks=tuple(BlockSpec(source_layer=i, ffn_dim=8, mixer=mixer) for i in range(layers)),
+        predictor=PredictorSpec(embed_dim=4),
+        joiner_dim=4,
+        vocab_size=3,
+    )
+    axes = {
+        "depths": tuple(range(1, layers + 1)),
+        "depth_order": spread_order(layers),
+        "ffn_dims": (4, 8),
+        "heads": (2, 4),
+        "state_dims": (2,),
+        "joiner_dims": (2, 4),
+    }
+    return SearchSpace.parse({"largest": largest.to_json(), **axes, **changes}, where="test")
+
+
+@st.composite
+def nets(draw):
+    space = draw(st.sampled_from([tiny_space(), tiny_space(3), small_space(12)]))
+    return space, space.sample(random.Random(draw(st.integers(0, 10**9))))
+
+
+def test_count_is_the_number_of_different_nets():
+    space = tiny_space()
+    every = list(space.every())
+    assert len(every) == len(set(every)) == space.count() == 2 * (4 + 16)
+    assert all(space.contains(spec) for spec in every)
+
+
+@settings(max_examples=50, deadline=None)
+@given(nets())
+def test_samples_are_members_and_have_a_genome(case):
+    space, spec = case
+    assert space.contains(spec)
+    genome = space.encode(spec)
+    assert space.decode(genome) == spec
+    assert set(genome) == set(space.choices())
+    other_chunk = spec.model_copy(update={"chunk_frames": 3})
+    assert space.contains(other_chunk)
+
+
+@settings(max_examples=50, deadline=None)
+@given(nets(), st.integers(0, 10**9), st.floats(0, 1))
+def test_mutants_stay_inside(case, seed, rate):
+    space, spec = case
+    assert space.contains(space.mutate(spec, random.Random(seed), rate))
+
+
+@settings(max_examples=20, deadline=None)
+@given(nets(), st.integers(0, 10**9))
+def test_no_rate_no_mutation_and_seeds_repeat(case, seed):
+    space, spec = case
+    assert space.mutate(spec, random.Random(seed), 0.0) == spec
+    twice = [space.mutate(spec, random.Random(seed), 0.5) for _ in range(2)]
+    assert twice[0] == twice[1]
+
+
+@given(st.integers(1, 24))
+def test_kept_layers_are_nested_and_reach_both_ends(layers):
+    order = spread_order(layers)
+    assert sorted(order) == list(range(layers))
+    if layers > 1:
+        assert {order[0], order[1]} == {0, layers - 1}
+    space = small_space(12)
+    sets = [set(space.kept_layers(depth)) for depth in space.depths]
+    assert all(small < large for small, large in itertools.pairwise(sets))
+
+
+def test_named_nets_are_inside_and_ordered():
+    space = small_space(12)
+    named = space.named()
+    assert all(space.contains(spec) for spec in named.values())
+    sizes = [len(named[name].blocks) for name in ("largest", "middle", "smallest")]
+    assert sizes == [6, 4, 2]
+
+
+def test_what_is_outside():
+    space = tiny_space(3)
+    inside = space.uniform(2, 4, 2, 2, 2)
+    wider = space.largest.model_copy(update={"joiner_dim": 8})
+    odd_layers = inside.model_copy(
+        update={
+            "blocks": tuple(
+                b.model_copy(update={"source_layer": i}) for i, b in enumerate(inside.blocks)
+            )
+        }
+    )
+    assert space.contains(inside)
+    assert not space.contains(wider)
+    assert not space.contains(odd_layers)
+    assert not space.contains(inside.model_copy(update={"vocab_size": 9}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"ffn_dims": (8, 4)}, "ffn_dims must ascend"),
+        ({"ffn_dims": (4,)}, "ffn_dims must ascend and end with the largest net's 8"),
+        ({"heads": (3, 4)}, "heads must be even"),
+        ({"depth_order": (0, 0)}, "depth_order must name every layer once"),
+        ({"depths": ()}, "depths"),
+        ({"colours": (1,)}, "unknown key 'colours'"),
+    ],
+)
+def test_wrong_spaces_are_refused(changes, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        tiny_space(**changes)

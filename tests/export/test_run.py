@@ -1,0 +1,115 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from tiny_bundle import AUDIO_SOURCE, babble, random_model, write_subnet
+
+from todm.core.artifact import load_artifact
+from todm.core.contract import StreamContract
+from todm.core.errors import ArtifactError, ConfigError, GateError, InputError
+from todm.core.report import Report
+from todm.core.specs import SubnetSpec
+from todm.core.target import ExportTarget, target_of
+from todm.decode.tokens import read_tokens_txt
+from todm.export import run as export_run
+from todm.export.parity import Deviation
+
+ONNX = (target_of("onnx"),)
+
+
+def test_the_bundle_holds_what_a_device_needs(tiny):
+    artifact = load_artifact(tiny.bundle, "bundle")
+    assert set(artifact.manifest.files) == {
+        *(f"{part}{kind}.onnx" for part in ("encoder", "decoder", "joiner")
+          for kind in ("", ".int8")),
+        "model.pte", "tokens.txt", "token_table.json", "contract.json", "spec.json",
+        "parity.json", "README.md",
+    }  # fmt: skip
+    assert artifact.manifest.parents == {"subnet": load_artifact(tiny.subnet).digest}
+    assert SubnetSpec.read_json(artifact.file("spec.json")) == tiny.spec
+    assert StreamContract.read_json(artifact.file("contract.json")) == tiny.contract
+    assert read_tokens_txt(artifact.file("tokens.txt"), "char") == tiny.table
+
+
+def test_the_body_says_cost_lineage_and_form(tiny):
+    body = tiny.artifact.body
+    assert body["params"] == sum(p.numel() for p in tiny.model.parameters())
+    assert body["audio_source"] == AUDIO_SOURCE
+    assert body["corpus_path"] == "/nowhere/corpus"
+    assert body["forms"]["onnx"]["opset"] == 18
+    assert body["forms"]["executorch"]["delegation"]["encoder"]["fraction"] > 0.5
+    sizes = body["bundle_bytes"]
+    files = ("model.pte", "tokens.txt")
+    assert sizes["executorch.fp32"] == sum((tiny.bundle / n).stat().st_size for n in files)
+    assert sizes["onnx.int8"] < sizes["onnx.fp32"]
+    assert set(body["numeric"]) == set(sizes)
+    json.dumps(body)
+
+
+def test_every_form_was_judged_on_tokens_and_outputs(tiny):
+    report = Report.read_json(tiny.bundle / "parity.json")
+    assert {v.status for v in report.verdicts} == {"met"}
+    names = {v.name for v in report.verdicts}
+    for form in ("torch_stream", "ort", "executorch"):
+        assert f"parity.tokens.{form}_vs_torch_offline" in names
+        assert f"parity.{form}_vs_torch_offline.rel_rms" in names
+    assert report.value("parity.audio_s") >= 60
+    assert report.value("parity.tokens") > 300  # else equal tokens would show little
+    # random weights are the worst case of int8; with trained ones about 2 %
+    assert 1e-4 < report.value("parity.ort.int8.rel_rms") < 0.2
+
+
+def test_the_card_names_figures_and_limits(tiny):
+    card = (tiny.bundle / "README.md").read_text("utf-8")
+    assert card.startswith("---\nlibrary_name: todm\n")
+    for text in (AUDIO_SOURCE, "tokens.ort_vs_torch_offline", "corpus", "int8", "MACs"):
+        assert text in card
+
+
+def test_too_little_speech_is_refused_and_repeats_do_not_count(tiny, tmp_path):
+    with pytest.raises(InputError, match="60 s"):
+        export_run.run(tiny.subnet, ONNX, tiny.audio[:2], "few", tmp_path / "b")
+    with pytest.raises(InputError, match="distinct"):
+        export_run.run(tiny.subnet, ONNX, [babble(10, 0)] * 9, "a loop", tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        (),
+        (target_of("onnx"), target_of("onnx")),
+        (ExportTarget(form="executorch", scan_form="unrolled", schemes=("fp32", "int8")),),
+        (ExportTarget(form="onnx", scan_form="unrolled", schemes=("int8",)),),
+    ],
+)
+def test_impossible_targets_are_refused(tiny, tmp_path, targets):
+    with pytest.raises(ConfigError, match=r"form|schemes"):
+        export_run.run(tiny.subnet, targets, tiny.audio, "x", tmp_path / "b")
+
+
+def test_a_bundle_is_no_subnet(tiny, tmp_path):
+    with pytest.raises(ArtifactError, match="a subnet is needed"):
+        export_run.run(tiny.bundle, ONNX, tiny.audio, "x", tmp_path / "b")
+
+
+def test_forms_of_other_weights_leave_no_bundle(tiny, tmp_path, monkeypatch):
+    def write_wrong_forms(model, contract, targets, folder):
+        for name in ("encoder.onnx", "decoder.onnx", "joiner.onnx"):
+            shutil.copy(tiny.bundle / name, folder / name)
+        return {"onnx": {}}
+
+    monkeypatch.setattr(export_run, "write_forms", write_wrong_forms)
+    other = write_subnet(tmp_path / "other", random_model(seed=7))
+    with pytest.raises(GateError, match=r"no bundle left: parity\.ort_vs_torch_offline.rel_rms"):
+        export_run.run(other, ONNX, tiny.audio, "x", tmp_path / "b")
+    assert [p.name for p in tmp_path.iterdir()] == ["other"]
+
+
+def test_deviation_is_relative_to_the_reference():
+    deviation = Deviation()
+    deviation.add(np.array([[1.0, 2.1]]), np.array([[1.0, 2.0]]))
+    deviation.add(np.array([[3.0, 4.0]]), np.array([[3.0, 4.0]]))
+    assert deviation.rel_max == pytest.approx(0.1 / 4)
+    assert deviation.rel_rms == pytest.approx(0.1 / np.sqrt(30))

@@ -1,0 +1,108 @@
+"""One tiny random subnet and its bundle, exported once per test process."""
+
+import atexit
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from todm.core.artifact import write_artifact
+from todm.core.contract import contract_of
+from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
+from todm.core.target import target_of
+from todm.decode.tokens import TokenTable
+from todm.export.run import run
+from todm.models.rnnt import Transducer
+from todm.models.store import SPEC, load_subnet, write_model
+
+SYMBOLS = ("<blk>", "'", *"ABCDEFGHI", "\u2581")
+AUDIO_SOURCE = "synthetic babble"
+
+
+def block(layer, ffn, heads, modes):
+    mixer = MHSSMSpec(num_heads=heads, head_dim=4, state_dim=modes)
+    return BlockSpec(source_layer=layer, ffn_dim=ffn, mixer=mixer)
+
+
+def unequal_spec():
+    """Layers whose FFN, heads and state sizes all differ."""
+    return SubnetSpec(
+        model_dim=32,
+        blocks=(block(0, 48, 4, 4), block(2, 64, 8, 2), block(3, 32, 2, 8)),
+        predictor=PredictorSpec(embed_dim=24),
+        joiner_dim=40,
+        vocab_size=len(SYMBOLS),
+        chunk_frames=4,
+    )
+
+
+@torch.no_grad()
+def random_model(seed=2):
+    """Random weights, scaled so that many different tokens come out."""
+    torch.manual_seed(seed)
+    model = Transducer(unequal_spec()).eval()
+    model.encoder.front.mean.fill_(-8.0)
+    model.encoder.front.istd.fill_(0.25)
+    model.joiner.from_encoder.weight.mul_(4.0)
+    model.joiner.from_predictor.weight.mul_(4.0)
+    model.predictor.conv.mul_(2.0)
+    model.joiner.to_vocab.weight.mul_(4.0)
+    model.joiner.to_vocab.bias[0] += 2.0
+    return model
+
+
+def babble(seconds, seed):
+    """Harmonic sounds of random pitch, length and level, with noise: nothing repeats."""
+    draw = np.random.default_rng(seed)
+    parts, have = [], 0
+    while have < seconds * 16000:
+        size = int(draw.integers(1600, 5600))
+        time_S = np.arange(size) / 16000
+        pitch_hz, level = draw.uniform(90, 320), draw.uniform(0.02, 0.3)
+        weights = draw.uniform(0, 1, 12) ** 3
+        sound_S = sum(
+            w * np.sin(2 * np.pi * pitch_hz * (k + 1) * time_S) for k, w in enumerate(weights)
+        )
+        parts.append(level * sound_S / 4 + 0.01 * draw.standard_normal(size))
+        have += size
+    return np.concatenate(parts)[: int(seconds * 16000)].astype(np.float32)
+
+
+def recordings():
+    return [babble(8.0 + 0.137 * seed, seed) for seed in range(8)]
+
+
+def write_subnet(path, model):
+    table = TokenTable(unit="char", symbols=SYMBOLS)
+    with write_artifact(path, kind="subnet") as draft:
+        write_model(draft, model, table)
+        model.spec.write_json(draft.path / SPEC)
+        draft.body = {"corpus_path": "/nowhere/corpus"}
+    return path
+
+
+@cache
+def made():
+    """Export both forms of the tiny subnet; takes tens of seconds, once."""
+    folder = Path(tempfile.mkdtemp(prefix="todm-tiny-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    torch.set_num_threads(1)
+    subnet = write_subnet(folder / "subnet", random_model())
+    audio = recordings()
+    targets = (target_of("onnx"), target_of("executorch"))
+    artifact = run(subnet, targets, audio, AUDIO_SOURCE, folder / "bundle")
+    opened = load_subnet(subnet)
+    return SimpleNamespace(
+        subnet=subnet,
+        bundle=artifact.path,
+        artifact=artifact,
+        model=opened.model,
+        spec=opened.spec,
+        table=opened.table,
+        contract=contract_of(opened.spec, opened.table.unit),
+        audio=audio,
+    )

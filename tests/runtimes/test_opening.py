@@ -1,0 +1,116 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from todm.core.artifact import MANIFEST_NAME, write_artifact
+from todm.core.errors import ArtifactError, ConfigError, InputError
+from todm.runtimes import RUNTIMES, open_recogniser, resolve
+from todm.runtimes.bundle import PARTS, onnx_name, open_bundle
+from todm.runtimes.executorch import ExecutorchSteps
+from todm.runtimes.ort import OrtSteps
+from todm.runtimes.sherpa import check_metadata
+
+
+def truncated(source, target):
+    data = source.read_bytes()
+    target.write_bytes(data[: len(data) // 2])
+    return target
+
+
+def test_every_entry_of_the_table_resolves():
+    for runtime in RUNTIMES:
+        assert callable(resolve(runtime))
+
+
+def test_an_unknown_runtime_names_the_known_ones(tiny):
+    with pytest.raises(ConfigError, match=r"tflite.*ort, sherpa"):
+        open_recogniser("tflite", tiny.bundle)
+
+
+def test_no_threads_is_refused(tiny):
+    with pytest.raises(ConfigError, match="at least 1"):
+        open_recogniser("ort", tiny.bundle, threads=0)
+
+
+@pytest.mark.parametrize("runtime", ["ort", "sherpa", "executorch"])
+def test_a_damaged_bundle_is_refused_before_it_is_loaded(tiny, tmp_path, runtime):
+    broken = tmp_path / "bundle"
+    shutil.copytree(tiny.bundle, broken)
+    for name in ("encoder.onnx", "model.pte"):
+        truncated(tiny.bundle / name, broken / name)
+    with pytest.raises(ArtifactError, match="sha256 differs"):
+        open_recogniser(runtime, broken)
+
+
+@pytest.mark.parametrize("runtime", ["ort", "sherpa", "executorch"])
+def test_a_subnet_is_no_bundle(tiny, runtime):
+    with pytest.raises(ArtifactError, match="a bundle is needed"):
+        open_recogniser(runtime, tiny.subnet)
+
+
+def test_torch_opens_subnets_in_fp32_only(tiny):
+    with pytest.raises(ArtifactError, match="a subnet is needed"):
+        open_recogniser("torch", tiny.bundle)
+    with pytest.raises(ConfigError, match="fp32 only"):
+        open_recogniser("torch", tiny.subnet, "int8")
+
+
+def test_executorch_has_no_int8(tiny):
+    with pytest.raises(ArtifactError, match="no executorch form in int8"):
+        open_recogniser("executorch", tiny.bundle, "int8")
+
+
+def test_a_bundle_without_the_form_says_so(tiny, tmp_path):
+    with write_artifact(tmp_path / "b", kind="bundle") as draft:
+        for name in ("contract.json", "spec.json", "token_table.json", "tokens.txt"):
+            shutil.copy(tiny.bundle / name, draft.path / name)
+    with pytest.raises(ArtifactError, match="no onnx form in fp32"):
+        open_recogniser("ort", tmp_path / "b")
+
+
+def test_onnxruntime_refuses_half_a_graph_in_one_line(tiny, tmp_path):
+    files = {part: tiny.bundle / onnx_name(part, "fp32") for part in PARTS}
+    files["encoder"] = truncated(files["encoder"], tmp_path / "encoder.onnx")
+    with pytest.raises(ArtifactError, match="ONNX Runtime cannot load") as caught:
+        OrtSteps(files, tiny.contract)
+    assert "\n" not in str(caught.value)
+
+
+def test_executorch_refuses_half_a_program_in_one_line(tiny, tmp_path):
+    path = truncated(tiny.bundle / "model.pte", tmp_path / "model.pte")
+    with pytest.raises(ArtifactError, match="ExecuTorch cannot load") as caught:
+        ExecutorchSteps(path, tiny.contract)
+    assert "\n" not in str(caught.value)
+
+
+def test_executorch_steps_one_stream_at_a_time(tiny):
+    steps = ExecutorchSteps(tiny.bundle / "model.pte", tiny.contract)
+    with pytest.raises(InputError, match="one stream"):
+        steps.predict(np.zeros((2, 2), np.int64))
+
+
+def test_sherpa_never_sees_a_bundle_without_its_metadata(tiny, tmp_path):
+    broken = tmp_path / "bundle"
+    shutil.copytree(tiny.bundle, broken)
+    manifest = json.loads((broken / MANIFEST_NAME).read_text("utf-8"))
+    del manifest["body"]["metadata"]["encoder"]["T"]
+    (broken / MANIFEST_NAME).write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(ArtifactError, match=r"lacks the metadata T that sherpa-onnx needs"):
+        check_metadata(open_bundle(broken))
+
+
+def test_torch_stays_out_of_what_a_device_runs(tiny):
+    script = (
+        "import sys, os\n"
+        "from todm.runtimes import open_recogniser, resolve\n"
+        "resolve('sherpa')\n"
+        f"open_recogniser('ort', __import__('pathlib').Path({str(tiny.bundle)!r}))\n"
+        "assert 'torch' not in sys.modules, 'torch'\n"
+        "assert os.environ['ORT_DISABLE_TELEMETRY'] == '1'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()

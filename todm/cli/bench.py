@@ -1,0 +1,46 @@
+"""``todm bench``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from todm.cli.options import Audio, Json, MaybeCorpus, MaybeDevice, MaybeOut, Sets
+
+
+def bench(
+    model: Annotated[Path, typer.Argument(help="A bundle, or a subnet.", show_default=False)],
+    device: MaybeDevice = None,
+    audio: Audio = None,
+    corpus: MaybeCorpus = None,
+    sets: Sets = None,
+    out: MaybeOut = None,
+    as_json: Json = False,
+) -> None:
+    """Measure latency, memory and size on this machine.
+
+    Each measurement has a process of its own. The speech comes from --audio, else from the test
+    split of the corpus.
+
+    \b
+    todm bench exports/rpi4 --device raspberry_pi_4
+    todm bench exports/rpi4 --audio talk.wav --set threads=2 --set precision=int8
+    """
+    from todm.bench.run import BenchConfig, run
+    from todm.cli.output import say_report
+    from todm.core.overrides import apply_overrides
+    from todm.core.profile import load_profile
+    from todm.flows.speech import speech_for
+
+    chosen = apply_overrides(BenchConfig(), sets or [])
+    profile = None if device is None else load_profile(device)
+    speech = speech_for(model, audio or [], corpus, chosen.seconds)
+    report = run(model, speech, chosen, profile=profile, out=out)
+    v = {m.name: m.value for m in report.measurements}
+    verdicts = "".join(f"; {w.name} {w.status.replace('_', ' ')}" for w in report.verdicts)
+    line = (
+        f"report  {model}  latency p50 {v['latency_ms.p50']:.2f} ms, "
+        f"p95 {v['latency_ms.p95']:.2f} ms per {v['chunk_ms']:.0f} ms chunk, "
+        f"RTF {v['rtf']:.4f}{verdicts}"
+    )
+    say_report(report, line, as_json=as_json)

@@ -1,0 +1,42 @@
+"""``todm check``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from todm.cli.options import Audio, Json, MaybeCorpus, MaybeDevice, MaybeOut, Sets
+
+
+def check(
+    bundle: Annotated[Path, typer.Argument(help="A bundle.", show_default=False)],
+    device: MaybeDevice = None,
+    audio: Audio = None,
+    corpus: MaybeCorpus = None,
+    sets: Sets = None,
+    out: MaybeOut = None,
+    as_json: Json = False,
+) -> None:
+    """Judge a bundle's budgets and parity, for CI.
+
+    Exits with 1 and the lines that fail. Without --audio or --corpus the lines that need speech
+    are not judged. The device is by default the one that the bundle was exported for.
+
+    \b
+    todm check exports/rpi4 --corpus runs/fsdd
+    todm check exports/rpi4 --device my_board.toml --audio talk.wav --json
+    """
+    from todm.bench.check import lines, require, run
+    from todm.bench.run import BenchConfig
+    from todm.cli.output import say_report
+    from todm.core.overrides import apply_overrides
+    from todm.core.profile import load_profile
+    from todm.flows.speech import speech_for
+
+    chosen = apply_overrides(BenchConfig(), sets or [])
+    profile = None if device is None else load_profile(device)
+    given = bool(audio) or corpus is not None
+    speech = speech_for(bundle, audio or [], corpus, chosen.seconds) if given else []
+    report = run(bundle, profile=profile, audio=speech, config=chosen, out=out)
+    say_report(report, "\n".join(lines(report)), as_json=as_json)
+    require(report, bundle)

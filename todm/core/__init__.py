@@ -1,0 +1,1 @@
+"""Values, artifacts, errors and cost arithmetic; imports neither torch nor numpy."""

@@ -1,0 +1,276 @@
+"""What a recogniser costs a device: parameters, products, elementwise work, bytes.
+
+Closed forms over a ``SubnetSpec``; no network is built. One MAC is one real multiply-add of a
+matrix product or a convolution, so twice the MACs are the products' FLOPs (tests hold this equal
+to torch's FlopCounterMode). Elementwise work is counted apart, in operations.
+
+The unit of inference is one chunk of L = ``spec.chunk_frames`` encoder frames (40 ms each) in the
+folded form of ``kernels.ssm.ssm_chunk``. The parts are those of a bundle: the joiner's projection
+of the encoder lives in the encoder's graph, that of the predictor in the predictor's. The joiner
+runs once a frame; the predictor at most once a frame (after an emission; the contract allows one
+symbol a frame), and this upper bound is what is counted.
+
+Legend: D model width, X = H * P inner width, N modes, F FFN width, J joiner width, E embedding,
+V symbols.
+"""
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from todm.core.specs import FRAME_MS, SUBSAMPLING, BlockSpec, SubnetSpec
+from todm.core.value import Value
+
+Part = Literal["front", "mixers", "ffn", "encoder_out", "predictor", "joiner"]
+Precision = Literal["fp32", "int8"]
+GraphForm = Literal["onnx", "executorch"]
+
+CONV_TAPS = 9
+"""3 x 3 kernels of the front end."""
+FP32_BYTES = 4
+INT8_CHANNEL_BYTES = FP32_BYTES + 1
+"""Scale and zero point of an output channel of an int8 linear map."""
+NORM_OPS = 7
+"""Per scalar of a LayerNorm: subtract, square, two sums, scale, gain, offset."""
+ACTIVATION_OPS = 2
+"""Per scalar of a SiLU (sigmoid, multiply), or of a gate."""
+
+
+class GraphOverhead(NamedTuple):
+    """Bytes of a bundle beyond its weights, as base + per_layer * kept layers."""
+
+    base_bytes: int
+    per_layer_bytes: int
+
+
+GRAPH_OVERHEAD: dict[tuple[GraphForm, Precision], GraphOverhead] = {
+    ("onnx", "fp32"): GraphOverhead(46_000, 60_000),
+    ("onnx", "int8"): GraphOverhead(45_000, 56_000),
+    ("executorch", "fp32"): GraphOverhead(27_000, 17_000),
+}
+"""Nodes, names, per-node metadata of torch's ONNX exporter (most of it), tokens.txt. Fitted to
+exports of nets of 2, 4 and 6 layers with torch 2.13 and executorch 1.5.1 (all within 7 kB);
+extract replaces the estimate by what an export really weighs. One entry for each pair that an
+export can make."""
+
+
+class LinearMap(NamedTuple):
+    """A linear map with bias, and the part that it belongs to."""
+
+    part: Part
+    inputs: int
+    outputs: int
+
+    @property
+    def macs(self) -> int:
+        """MACs of one application."""
+        return self.inputs * self.outputs
+
+
+class MacsByPart(Value):
+    """MACs of one chunk of the folded form."""
+
+    front: int
+    """Two convolutions and the projection."""
+    mixers: int
+    """Projections and the folded scan of every kept layer."""
+    ffn: int
+    encoder_out: int
+    """The joiner's projection of the encoder output; it lives in the encoder's graph."""
+    predictor: int
+    """Its projection, once a frame; the depthwise convolution is elementwise."""
+    joiner: int
+    """Logits, once a frame."""
+
+    @property
+    def encoder(self) -> int:
+        """MACs of the encoder's graph."""
+        return self.front + self.mixers + self.ffn + self.encoder_out
+
+    @property
+    def total(self) -> int:
+        """MACs of the chunk."""
+        return self.encoder + self.predictor + self.joiner
+
+
+class OpsByPart(Value):
+    """Elementwise operations of one chunk: one per scalar and primitive, biases left out."""
+
+    front: int
+    mixers: int
+    ffn: int
+    final_norm: int
+    predictor: int
+    joiner: int
+
+    @property
+    def total(self) -> int:
+        """Operations of the chunk."""
+        encoder = self.front + self.mixers + self.ffn + self.final_norm
+        return encoder + self.predictor + self.joiner
+
+
+def linear_maps(spec: SubnetSpec) -> Iterator[LinearMap]:
+    """Yield every linear map of a subnet."""
+    width, joiner = spec.model_dim, spec.joiner_dim
+    yield LinearMap("front", spec.front.flat_dim, width)
+    for block in spec.blocks:
+        inner = block.mixer.inner_dim
+        yield LinearMap("mixers", width, inner)
+        yield LinearMap("mixers", inner, width)
+        yield LinearMap("mixers", inner, width)
+        yield LinearMap("ffn", width, block.ffn_dim)
+        yield LinearMap("ffn", block.ffn_dim, width)
+    yield LinearMap("encoder_out", width, joiner)
+    yield LinearMap("predictor", spec.predictor.embed_dim, joiner)
+    yield LinearMap("joiner", joiner, spec.vocab_size)
+
+
+def conv_weights(spec: SubnetSpec) -> tuple[int, int]:
+    """Return the kernel scalars (biases apart) of the two convolutions."""
+    first, second = spec.front.channels
+    return CONV_TAPS * first, CONV_TAPS * first * second
+
+
+def num_parameters(spec: SubnetSpec) -> int:
+    """Return the trainable scalars; equal to torch's count of ``Transducer(spec)``."""
+    linears = sum(m.inputs * m.outputs + m.outputs for m in linear_maps(spec))
+    convs = sum(conv_weights(spec)) + sum(spec.front.channels)
+    norms = 2 * spec.model_dim * (2 * len(spec.blocks) + 1)
+    modes = sum(
+        4 * b.mixer.num_heads * b.mixer.state_dim + 2 * b.mixer.num_heads for b in spec.blocks
+    )
+    return linears + convs + norms + modes + _predictor_scalars(spec)
+
+
+def _predictor_scalars(spec: SubnetSpec) -> int:
+    """Embedding and depthwise convolution."""
+    return (spec.vocab_size + spec.predictor.context_size) * spec.predictor.embed_dim
+
+
+def front_conv_macs(spec: SubnetSpec, encoder_frames: int) -> tuple[int, int]:
+    """Return the MACs of each convolution for this many encoder frames."""
+    bins = spec.front.feature_dim
+    first, second = conv_weights(spec)
+    return 2 * encoder_frames * (bins // 2) * first, encoder_frames * (bins // 4) * second
+
+
+def chunk_macs(spec: SubnetSpec) -> MacsByPart:
+    """Return the MACs of one chunk of ``spec.chunk_frames`` encoder frames."""
+    frames = spec.chunk_frames
+    macs: dict[Part, int] = dict.fromkeys(
+        ("front", "mixers", "ffn", "encoder_out", "predictor", "joiner"), 0
+    )
+    for linear in linear_maps(spec):
+        macs[linear.part] += frames * linear.macs
+    macs["front"] += sum(front_conv_macs(spec, frames))
+    macs["mixers"] += sum(_fold_macs(block, frames) for block in spec.blocks)
+    return MacsByPart.model_validate(macs)
+
+
+def _fold_macs(block: BlockSpec, frames: int) -> int:
+    """Toeplitz (L x L), read (L x 2N) and write (2N x L) products over P channels of H heads."""
+    mixer = block.mixer
+    return mixer.inner_dim * frames * (frames + 4 * mixer.state_dim)
+
+
+def chunk_elementwise(spec: SubnetSpec) -> OpsByPart:
+    """Return the elementwise operations of one chunk, as ``Encoder.step`` writes them."""
+    frames, width, bins = spec.chunk_frames, spec.model_dim, spec.front.feature_dim
+    first, second = spec.front.channels
+    front = 2 * SUBSAMPLING * frames * bins
+    front += ACTIVATION_OPS * frames * (first * bins + second * (bins // 4))
+    mixers = ffn = 0
+    for block in spec.blocks:
+        inner, modes = block.mixer.inner_dim, block.mixer.state_dim
+        mixers += frames * width * (NORM_OPS + ACTIVATION_OPS + 1)
+        mixers += frames * inner * (1 + ACTIVATION_OPS) + inner * modes * (6 + 2)
+        ffn += frames * (width * (NORM_OPS + 1) + ACTIVATION_OPS * block.ffn_dim)
+    embed, context = spec.predictor.embed_dim, spec.predictor.context_size
+    return OpsByPart(
+        front=front,
+        mixers=mixers,
+        ffn=ffn,
+        final_norm=NORM_OPS * frames * width,
+        predictor=frames * embed * (3 * context - 1 + ACTIVATION_OPS),
+        joiner=frames * 2 * spec.joiner_dim,
+    )
+
+
+def chunk_s(spec: SubnetSpec) -> float:
+    """Return the audio of one chunk in seconds."""
+    return spec.chunk_frames * SUBSAMPLING * FRAME_MS / 1000.0
+
+
+def macs_per_audio_s(spec: SubnetSpec) -> float:
+    """Return the MACs per second of audio, with one emission a frame (the most there can be)."""
+    return chunk_macs(spec).total / chunk_s(spec)
+
+
+def state_bytes(spec: SubnetSpec) -> int:
+    """Return the bytes of the flat streaming state row in float32."""
+    return FP32_BYTES * spec.state_floats
+
+
+def fold_scalars(block: BlockSpec, frames: int) -> int:
+    """Return the scalars of a ``ChunkFold`` over this many frames."""
+    heads, modes = block.mixer.num_heads, block.mixer.state_dim
+    return heads * (frames * frames + 4 * frames * modes + 2 * modes)
+
+
+def _linear_bytes(linear: LinearMap, precision: Precision) -> int:
+    bias = FP32_BYTES * linear.outputs
+    if precision == "fp32":
+        return bias + FP32_BYTES * linear.inputs * linear.outputs
+    return bias + linear.inputs * linear.outputs + INT8_CHANNEL_BYTES * linear.outputs
+
+
+def graph_weight_bytes(
+    spec: SubnetSpec, precision: Precision, form: GraphForm = "onnx"
+) -> dict[Literal["encoder", "predictor", "joiner"], int]:
+    """Return the exact bytes of the weights of each graph of a bundle.
+
+    ONNX holds the fold of a whole chunk, ExecuTorch (unrolled) that of one frame. int8 stores
+    linear maps as 1 byte a weight plus scale and zero point a channel; convolutions, norms,
+    feature statistics, folds, biases and embeddings stay float32.
+    """
+    fold_frames = spec.chunk_frames if form == "onnx" else 1
+    floats = sum(conv_weights(spec)) + sum(spec.front.channels) + 2 * spec.front.feature_dim
+    floats += 2 * spec.model_dim * (2 * len(spec.blocks) + 1)
+    floats += sum(fold_scalars(block, fold_frames) for block in spec.blocks)
+    encoder, predictor, joiner = FP32_BYTES * floats, FP32_BYTES * _predictor_scalars(spec), 0
+    for linear in linear_maps(spec):
+        size = _linear_bytes(linear, precision)
+        match linear.part:
+            case "predictor":
+                predictor += size
+            case "joiner":
+                joiner += size
+            case _:
+                encoder += size
+    return {"encoder": encoder, "predictor": predictor, "joiner": joiner}
+
+
+def bundle_bytes(spec: SubnetSpec, precision: Precision, form: GraphForm = "onnx") -> int:
+    """Return the estimated bytes of a bundle in one numeric form: weights plus graph overhead.
+
+    Raises:
+        KeyError: no export makes that form in that precision.
+    """
+    overhead = GRAPH_OVERHEAD[form, precision]
+    weights = sum(graph_weight_bytes(spec, precision, form).values())
+    return weights + overhead.base_bytes + overhead.per_layer_bytes * len(spec.blocks)
+
+
+def weight_bytes_per_audio_s(
+    spec: SubnetSpec, precision: Precision, form: GraphForm = "onnx"
+) -> float:
+    """Return the weight bytes read per second of audio.
+
+    Once a chunk for the encoder; once a frame for the joiner and (at most) the predictor, of
+    whose embedding only the rows of the context are read.
+    """
+    sizes = graph_weight_bytes(spec, precision, form)
+    embed, context = spec.predictor.embed_dim, spec.predictor.context_size
+    unread = FP32_BYTES * embed * max(0, spec.vocab_size - context)
+    per_frame = sizes["predictor"] - unread + sizes["joiner"]
+    return (sizes["encoder"] + spec.chunk_frames * per_frame) / chunk_s(spec)

@@ -1,0 +1,183 @@
+"""What a training step costs: the MACs of every net in it, forward and backward.
+
+Rules, stated once:
+
+* Products (matrix products, convolutions, the depthwise taps of the predictor) cost what their
+  shapes say over the *padded* batch; a complex multiply-add is 4 real ones.
+* Backward costs twice the forward (gradients of both factors), but once for the first
+  convolution, whose input needs no gradient.
+* An FFT of n real points is 2.5 n log2 n FLOPs, the usual count, so 1.25 n log2 n MACs.
+* The transducer loss and the distillation are elementwise over the lattice: a stated number of
+  MACs per logit, for forward and backward together.
+* Other elementwise work (norms, activations, dropout, optimizer) is left out.
+* A sandwich step runs front end and predictor once for all of its nets.
+
+Legend: B batch, T encoder frames, U labels, V symbols, H heads, P channels of a head, N modes.
+"""
+
+import math
+from collections.abc import Sequence
+
+from todm.core.cost import front_conv_macs, linear_maps
+from todm.core.specs import SUBSAMPLING, BlockSpec, SubnetSpec
+from todm.core.value import Value
+
+TOEPLITZ_MAX_FRAMES = 256
+"""The same figure as in ``kernels.ssm`` (a test holds them equal); core imports no torch."""
+BACKWARD_RATIO = 2
+COMPLEX_MACS = 4
+LOSS_MACS_PER_LOGIT = 6
+"""log-softmax forward (subtract, exp, sum, subtract), softmax times occupancy backward."""
+LATTICE_MACS_PER_NODE = 12
+"""Alpha and beta: two additions and a logaddexp each, and the two edge posteriors."""
+DISTILL_MACS_PER_LOGIT = 24
+"""Two log-softmaxes (8), ratio and its power at both ends of alpha with clipping (10), the
+weighted sums and the gradient by the student's logits (6)."""
+
+
+class TrainingShape(Value):
+    """One padded batch."""
+
+    batch: int
+    frames: int
+    """fbank frames (10 ms) of the longest utterance."""
+    target_len: int
+    """Labels of the longest utterance."""
+
+    @property
+    def encoder_frames(self) -> int:
+        """Encoder frames (40 ms)."""
+        return self.frames // SUBSAMPLING
+
+    @property
+    def positions(self) -> int:
+        """Encoder frames of the whole batch."""
+        return self.batch * self.encoder_frames
+
+    @property
+    def nodes(self) -> int:
+        """Nodes of the batch's lattices."""
+        return self.positions * (self.target_len + 1)
+
+
+class TrainingMacs(Value):
+    """MACs of a net or a step by part."""
+
+    front: int = 0
+    predictor: int = 0
+    """Depthwise convolution over the labels."""
+    kernels: int = 0
+    """Impulse responses: complex products of modes and powers."""
+    scan: int = 0
+    """The convolution with them, Toeplitz or FFT."""
+    mixers: int = 0
+    """Projections around the scan."""
+    ffn: int = 0
+    joiner: int = 0
+    """Both projections and the logits of the full lattice."""
+    loss: int = 0
+    distill: int = 0
+
+    @property
+    def total(self) -> int:
+        """All parts together."""
+        return sum(getattr(self, name) for name in type(self).model_fields)
+
+    def __add__(self, other: "TrainingMacs") -> "TrainingMacs":
+        """Add part by part."""
+        fields = type(self).model_fields
+        return TrainingMacs(**{k: getattr(self, k) + getattr(other, k) for k in fields})
+
+
+def forward_macs(spec: SubnetSpec, shape: TrainingShape) -> TrainingMacs:
+    """Return the products of one net's forward pass over a batch; no loss, no distillation."""
+    frames, labels = shape.positions, shape.batch * (shape.target_len + 1)
+    front = sum(front_conv_macs(spec, frames))
+    mixers = ffn = joiner = 0
+    for linear in linear_maps(spec):
+        match linear.part:
+            case "front":
+                front += frames * linear.macs
+            case "mixers":
+                mixers += frames * linear.macs
+            case "ffn":
+                ffn += frames * linear.macs
+            case "encoder_out":
+                joiner += frames * linear.macs
+            case "predictor":
+                joiner += labels * linear.macs
+            case "joiner":
+                joiner += shape.nodes * linear.macs
+    return TrainingMacs(
+        front=front,
+        predictor=labels * spec.predictor.embed_dim * spec.predictor.context_size,
+        kernels=sum(_kernel_macs(b, shape.encoder_frames) for b in spec.blocks),
+        scan=sum(_scan_macs(b, shape) for b in spec.blocks),
+        mixers=mixers,
+        ffn=ffn,
+        joiner=joiner,
+    )
+
+
+def training_macs(
+    spec: SubnetSpec,
+    *,
+    batch: int,
+    frames: int,
+    target_len: int,
+    shared: bool = False,
+    distilled: bool = False,
+) -> TrainingMacs:
+    """Return the MACs of one net of a step, forward and backward.
+
+    Args:
+        spec: the net.
+        batch: utterances.
+        frames: fbank frames (10 ms) of the longest one.
+        target_len: labels of the longest one.
+        shared: front end and predictor were run by another net of the step.
+        distilled: the net also learns from the largest one's lattice.
+    """
+    shape = TrainingShape(batch=batch, frames=frames, target_len=target_len)
+    forward = forward_macs(spec, shape)
+    both = {k: (1 + BACKWARD_RATIO) * getattr(forward, k) for k in TrainingMacs.model_fields}
+    both["front"] -= front_conv_macs(spec, shape.positions)[0]
+    if shared:
+        both["front"] = both["predictor"] = 0
+    logits = shape.nodes * spec.vocab_size
+    both["loss"] = LOSS_MACS_PER_LOGIT * logits + LATTICE_MACS_PER_NODE * shape.nodes
+    both["distill"] = DISTILL_MACS_PER_LOGIT * logits if distilled else 0
+    return TrainingMacs(**both)
+
+
+def step_macs(
+    nets: Sequence[SubnetSpec], *, batch: int, frames: int, target_len: int, distill: bool
+) -> TrainingMacs:
+    """Return the MACs of a sandwich step; the first net makes what all share and teaches."""
+    total = TrainingMacs()
+    for index, spec in enumerate(nets):
+        total += training_macs(
+            spec,
+            batch=batch,
+            frames=frames,
+            target_len=target_len,
+            shared=index > 0,
+            distilled=distill and index > 0,
+        )
+    return total
+
+
+def _kernel_macs(block: BlockSpec, frames: int) -> int:
+    """K = 2 Re sum_n cb_n lam_n^t: H N T complex multiply-adds, once for the whole batch."""
+    return COMPLEX_MACS * block.mixer.num_heads * block.mixer.state_dim * frames
+
+
+def _scan_macs(block: BlockSpec, shape: TrainingShape) -> int:
+    """The form that ``kernels.ssm.ssm_conv`` takes at this length."""
+    frames, channels = shape.encoder_frames, shape.batch * block.mixer.inner_dim
+    if frames <= TOEPLITZ_MAX_FRAMES:
+        return channels * frames * frames
+    size = 1 << math.ceil(math.log2(max(2, 2 * frames)))
+    transform = round(1.25 * size * math.log2(size))
+    products = COMPLEX_MACS * channels * (size // 2 + 1)
+    return (2 * channels + block.mixer.num_heads) * transform + products

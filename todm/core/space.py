@@ -1,0 +1,188 @@
+"""The search space: the largest net and the allowed values of each elastic axis.
+
+The only place that samples, mutates, counts and names the choices of a supernet.
+"""
+
+import itertools
+import random
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+from pydantic import Field, model_validator
+
+from todm.core.specs import BlockSpec, SubnetSpec
+from todm.core.value import Value
+
+
+class SearchSpace(Value):
+    """Which subnets a supernet holds. Every axis value is a prefix of the largest net's."""
+
+    largest: SubnetSpec
+    depths: tuple[int, ...] = Field(min_length=1)
+    """Allowed numbers of kept layers."""
+    depth_order: tuple[int, ...]
+    """Layers in the order in which they are kept: a net of depth k keeps the first k, so that
+    kept sets are nested."""
+    ffn_dims: tuple[int, ...] = Field(min_length=1)
+    heads: tuple[int, ...] = Field(min_length=1)
+    state_dims: tuple[int, ...] = Field(min_length=1)
+    joiner_dims: tuple[int, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _values_fit(self) -> "SearchSpace":
+        top = self.largest.blocks[0]
+        if any(b.source_layer != i for i, b in enumerate(self.largest.blocks)):
+            raise ValueError("the largest net must keep layers 0, 1, 2, ...")
+        if any((b.ffn_dim, b.mixer) != (top.ffn_dim, top.mixer) for b in self.largest.blocks):
+            raise ValueError("the layers of the largest net must be alike")
+        if sorted(self.depth_order) != list(range(len(self.largest.blocks))):
+            raise ValueError("depth_order must name every layer once")
+        ends = {
+            "depths": (self.depths, len(self.largest.blocks)),
+            "ffn_dims": (self.ffn_dims, top.ffn_dim),
+            "heads": (self.heads, top.mixer.num_heads),
+            "state_dims": (self.state_dims, top.mixer.state_dim),
+            "joiner_dims": (self.joiner_dims, self.largest.joiner_dim),
+        }
+        for name, (values, largest) in ends.items():
+            if list(values) != sorted(set(values)) or values[-1] != largest or values[0] < 1:
+                raise ValueError(f"{name} must ascend and end with the largest net's {largest}")
+        if any(h % 2 for h in self.heads):
+            raise ValueError("heads must be even: gating partners are neighbours")
+        return self
+
+    def kept_layers(self, depth: int) -> tuple[int, ...]:
+        """Return the layers that a net of this depth keeps, ascending."""
+        return tuple(sorted(self.depth_order[:depth]))
+
+    def uniform(
+        self, depth: int, ffn_dim: int, num_heads: int, state_dim: int, joiner_dim: int
+    ) -> SubnetSpec:
+        """Return the net whose kept layers are all alike."""
+        layers = self.kept_layers(depth)
+        width = len(layers)
+        return self.build(
+            layers, (ffn_dim,) * width, (num_heads,) * width, (state_dim,) * width, joiner_dim
+        )
+
+    def build(
+        self,
+        layers: tuple[int, ...],
+        ffn_dims: tuple[int, ...],
+        heads: tuple[int, ...],
+        state_dims: tuple[int, ...],
+        joiner_dim: int,
+    ) -> SubnetSpec:
+        """Return the net with these choices per kept layer."""
+        mixer = self.largest.blocks[0].mixer
+        blocks = tuple(
+            BlockSpec(
+                source_layer=layer,
+                ffn_dim=ffn,
+                mixer=mixer.model_copy(update={"num_heads": head, "state_dim": state}),
+            )
+            for layer, ffn, head, state in zip(layers, ffn_dims, heads, state_dims, strict=True)
+        )
+        return self.largest.model_copy(update={"blocks": blocks, "joiner_dim": joiner_dim})
+
+    @cached_property
+    def smallest(self) -> SubnetSpec:
+        """The net with the least of every axis."""
+        return self.uniform(
+            self.depths[0], self.ffn_dims[0], self.heads[0], self.state_dims[0], self.joiner_dims[0]
+        )
+
+    @cached_property
+    def middle(self) -> SubnetSpec:
+        """The net with the (upper) median of every axis."""
+        axes = (self.depths, self.ffn_dims, self.heads, self.state_dims, self.joiner_dims)
+        return self.uniform(*(values[len(values) // 2] for values in axes))
+
+    def named(self) -> dict[str, SubnetSpec]:
+        """Return the three nets whose progress training reports."""
+        return {"largest": self.largest, "middle": self.middle, "smallest": self.smallest}
+
+    def choices(self) -> dict[str, tuple[int, ...]]:
+        """Return every decision by name: the genome of a subnet.
+
+        Width decisions are per layer of the supernet; those of dropped layers have no effect.
+        """
+        table: dict[str, tuple[int, ...]] = {"depth": self.depths, "joiner": self.joiner_dims}
+        for layer in range(len(self.largest.blocks)):
+            table[f"ffn{layer}"] = self.ffn_dims
+            table[f"heads{layer}"] = self.heads
+            table[f"state{layer}"] = self.state_dims
+        return table
+
+    def decode(self, genome: Mapping[str, int]) -> SubnetSpec:
+        """Return the net that a genome names."""
+        layers = self.kept_layers(genome["depth"])
+        return self.build(
+            layers,
+            tuple(genome[f"ffn{i}"] for i in layers),
+            tuple(genome[f"heads{i}"] for i in layers),
+            tuple(genome[f"state{i}"] for i in layers),
+            genome["joiner"],
+        )
+
+    def encode(self, spec: SubnetSpec) -> dict[str, int]:
+        """Return a genome of the net; dropped layers carry the largest values."""
+        genome = {name: values[-1] for name, values in self.choices().items()}
+        genome |= {"depth": len(spec.blocks), "joiner": spec.joiner_dim}
+        for block in spec.blocks:
+            genome[f"ffn{block.source_layer}"] = block.ffn_dim
+            genome[f"heads{block.source_layer}"] = block.mixer.num_heads
+            genome[f"state{block.source_layer}"] = block.mixer.state_dim
+        return genome
+
+    def sample(self, generator: random.Random) -> SubnetSpec:
+        """Draw every decision uniformly."""
+        return self.decode({k: generator.choice(v) for k, v in self.choices().items()})
+
+    def mutate(self, spec: SubnetSpec, generator: random.Random, rate: float = 0.1) -> SubnetSpec:
+        """Redraw each decision with probability ``rate``."""
+        genome = self.encode(spec)
+        for name, values in self.choices().items():
+            if generator.random() < rate:
+                genome[name] = generator.choice(values)
+        return self.decode(genome)
+
+    def contains(self, spec: SubnetSpec) -> bool:
+        """Tell whether the net is one of this space's."""
+        choices = self.choices()
+        genome = self.encode(spec)
+        if any(genome.get(name) not in values for name, values in choices.items()):
+            return False
+        same_frame = self.decode(genome).model_copy(update={"chunk_frames": spec.chunk_frames})
+        return same_frame == spec
+
+    def count(self) -> int:
+        """Return how many different nets there are."""
+        per_layer = len(self.ffn_dims) * len(self.heads) * len(self.state_dims)
+        return len(self.joiner_dims) * sum(per_layer**depth for depth in self.depths)
+
+    def every(self) -> Iterator[SubnetSpec]:
+        """Yield every net; only for small spaces."""
+        layer_choices = list(itertools.product(self.ffn_dims, self.heads, self.state_dims))
+        for depth, joiner in itertools.product(self.depths, self.joiner_dims):
+            for widths in itertools.product(layer_choices, repeat=depth):
+                ffn, heads, states = zip(*widths, strict=True)
+                yield self.build(self.kept_layers(depth), ffn, heads, states, joiner)
+
+
+def spread_order(num_layers: int) -> tuple[int, ...]:
+    """Return a keep order that starts with both ends and then bisects the gaps.
+
+    Every prefix of two or more covers the whole depth. The same order assigns timescales to
+    heads, so that a prefix of heads covers the whole range.
+    """
+    order: list[int] = [0] if num_layers == 1 else [0, num_layers - 1]
+    gaps = [(0, num_layers - 1)]
+    while gaps:
+        low, high = gaps.pop(0)
+        middle = (low + high) // 2
+        if middle in (low, high):
+            continue
+        order.append(middle)
+        gaps += [(low, middle), (middle, high)]
+    return tuple(order)

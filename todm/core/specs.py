@@ -1,0 +1,124 @@
+"""Specifications of networks: frozen values that say an architecture in full.
+
+A ``SubnetSpec`` is hashable: it is a dictionary key, a cache key and (by its digest) a name.
+"""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from todm.core.value import Value
+
+SUBSAMPLING = 4
+"""Fixed: stock runtimes compute timestamps and endpoints from 10 ms frames times 4."""
+FRAME_MS = 10
+BLANK_ID = 0
+
+
+class MHSSMSpec(Value):
+    """A multi-head state-space mixer (Fathullah et al. 2023, arXiv 2305.12498)."""
+
+    kind: Literal["mhssm"] = "mhssm"
+    num_heads: int = Field(ge=2, multiple_of=2)
+    """Heads kept, a prefix; even, because gating partners are neighbours."""
+    head_dim: int = Field(ge=1)
+    """Channels per head, P; all channels of a head share its state-space parameters."""
+    state_dim: int = Field(ge=1)
+    """Complex modes per head, N, a prefix of lowest frequencies first."""
+
+    @property
+    def inner_dim(self) -> int:
+        """Width between the input and output projections, H * P."""
+        return self.num_heads * self.head_dim
+
+    @property
+    def state_floats(self) -> int:
+        """Floats of streaming state: re and im of N modes for each inner channel."""
+        return 2 * self.state_dim * self.inner_dim
+
+
+
+
+class BlockSpec(Value):
+    """One kept encoder layer."""
+
+    source_layer: int = Field(ge=0)
+    """Which layer of the supernet this is."""
+    ffn_dim: int = Field(ge=1)
+    mixer: MHSSMSpec
+
+
+class FrontSpec(Value):
+    """Causal two-layer Conv2d subsampling by 4: channels and input features."""
+
+    feature_dim: int = Field(default=80, ge=4, multiple_of=4)
+    channels: tuple[int, int] = (16, 32)
+
+    @property
+    def flat_dim(self) -> int:
+        """Features per output frame before the projection."""
+        return self.channels[1] * (self.feature_dim // 4)
+
+    @property
+    def state_floats(self) -> tuple[int, int]:
+        """Cached floats of each convolution: its last input frame."""
+        return self.feature_dim, self.channels[0] * (self.feature_dim // 2)
+
+
+class PredictorSpec(Value):
+    """Stateless predictor: embedding and a depthwise convolution over the last tokens."""
+
+    embed_dim: int = Field(ge=1)
+    context_size: int = Field(default=2, ge=1, le=4)
+
+
+class SubnetSpec(Value):
+    """One recogniser, in full."""
+
+    kind: Literal["rnnt"] = "rnnt"
+    front: FrontSpec = FrontSpec()
+    model_dim: int = Field(ge=1)
+    blocks: tuple[BlockSpec, ...] = Field(min_length=1)
+    predictor: PredictorSpec
+    joiner_dim: int = Field(ge=1)
+    vocab_size: int = Field(ge=2)
+    chunk_frames: int = Field(default=8, ge=1)
+    """Encoder frames (40 ms each) per streaming step."""
+    lookahead_frames: Literal[0] = 0
+
+    @model_validator(mode="after")
+    def _layers_ascend(self) -> "SubnetSpec":
+        layers = [block.source_layer for block in self.blocks]
+        if layers != sorted(set(layers)):
+            raise ValueError(f"source layers must ascend without repeats, got {layers}")
+        return self
+
+    @property
+    def state_floats(self) -> int:
+        """Width of the flat streaming state row."""
+        mixers = sum(block.mixer.state_floats for block in self.blocks)
+        return sum(self.front.state_floats) + mixers
+
+    @property
+    def short_name(self) -> str:
+        """A readable name: layers, widths, heads, modes, joiner, and six digits of digest."""
+        ffn = "-".join(str(b.ffn_dim) for b in self.blocks)
+        heads = "-".join(str(b.mixer.num_heads) for b in self.blocks)
+        return f"L{len(self.blocks)}_F{ffn}_H{heads}_J{self.joiner_dim}_{self.digest()[:6]}"
+
+    def axes(self) -> dict[str, object]:
+        """Return the elastic axes by name, to compare and to print."""
+        return {
+            "layers": tuple(b.source_layer for b in self.blocks),
+            "ffn": tuple(b.ffn_dim for b in self.blocks),
+            "heads": tuple(b.mixer.num_heads for b in self.blocks),
+            "state": tuple(b.mixer.state_dim for b in self.blocks),
+            "joiner": self.joiner_dim,
+        }
+
+
+MixerSpec = MHSSMSpec
+"""Which sequence mixer; further kinds join this union with their issues."""
+
+ModelSpec = SubnetSpec
+"""What search, cost, export and bench take; further kinds join this union with their issues."""

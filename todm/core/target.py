@@ -1,0 +1,41 @@
+"""What an export makes: form, opset, scan form and numeric scheme."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from todm.core.profile import DeviceProfile
+from todm.core.value import Value
+
+Form = Literal["onnx", "executorch"]
+
+
+class ExportTarget(Value):
+    """One exported form of a subnet."""
+
+    form: Form
+    opset: int = Field(default=18, ge=18, le=25)
+    """Of ONNX only; 18 is the lowest that torch's exporter writes, and the most portable."""
+    scan_form: Literal["chunk_fold", "unrolled"]
+    schemes: tuple[Literal["fp32", "int8"], ...]
+
+
+def target_of(form: Form) -> ExportTarget:
+    """Return the default target of a form.
+
+    ONNX Runtime runs the folded chunk fastest; ExecuTorch's XNNPACK an unrolled loop
+    (both measured, see docs). ExecuTorch is fp32 in this version.
+    """
+    if form == "onnx":
+        return ExportTarget(form=form, scan_form="chunk_fold", schemes=("fp32", "int8"))
+    return ExportTarget(form=form, scan_form="unrolled", schemes=("fp32",))
+
+
+def targets_for(profile: DeviceProfile, override: Literal["onnx", "executorch", "both"] | None
+                ) -> tuple[ExportTarget, ...]:
+    """Return the targets that a profile asks for, or those of the override."""
+    if override == "both":
+        return (target_of("onnx"), target_of("executorch"))
+    if override is not None:
+        return (target_of(override),)
+    return (target_of("executorch" if profile.runtime == "executorch" else "onnx"),)

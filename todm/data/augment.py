@@ -1,0 +1,147 @@
+"""Augmentation through lhotse: speed, added noise, SpecAugment masks. No torchaudio is needed.
+
+lhotse 1.33 carries its own sinc resampler for speed, mixes noise with numpy and masks with
+torch; none of them imports torchaudio. Speed and noise draw from generators passed in. lhotse's
+SpecAugment reads the global generators, so they are set from a derived seed around the call and
+put back after it: call :class:`SpecMasks` from the thread that uses torch's global generator
+(training's), never from a helper thread.
+
+S samples at 16 kHz, T frames, F mel bins.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from todm.core.data_config import AugmentConfig
+from todm.core.errors import DataError
+from todm.features.fbank import SAMPLE_RATE_HZ
+from todm.features.wav import read_audio
+
+NOISE_TABLE = "noise.tsv"
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".opus", ".ogg", ".mp3"})
+
+
+def change_speed(samples_S: Float32[np.ndarray, " S"], factor: float) -> Float32[np.ndarray, " S2"]:
+    """Return the signal played ``factor`` times as fast: tempo and pitch change, as sox speed."""
+    if factor == 1.0:
+        return samples_S
+    from lhotse.augmentation import Speed
+
+    return np.ascontiguousarray(Speed(factor)(samples_S[None], SAMPLE_RATE_HZ)[0], np.float32)
+
+
+class NoiseMixer:
+    """Adds recorded noise at a drawn signal-to-noise ratio."""
+
+    def __init__(self, folder: Path, snr_db: tuple[float, float]) -> None:
+        """List the noise recordings of a folder; each is read when first drawn and kept.
+
+        Raises:
+            DataError: the folder holds no noise.
+        """
+        self._paths = noise_files(folder)
+        self._snr_db = snr_db
+        self._clips: dict[int, Float32[np.ndarray, " S"]] = {}
+
+    def mix(
+        self, samples_S: Float32[np.ndarray, " S"], rng: np.random.Generator
+    ) -> Float32[np.ndarray, " S"]:
+        """Return the signal with a random part of a random recording added (lhotse's mixer)."""
+        from lhotse.audio.mixer import AudioMixer
+
+        index = int(rng.integers(len(self._paths)))
+        if index not in self._clips:
+            self._clips[index] = read_audio(self._paths[index], mix_down=True)
+        start = int(rng.integers(self._clips[index].size))
+        noise_S = np.resize(np.roll(self._clips[index], -start), samples_S.size)
+        mixer = AudioMixer(samples_S[None], SAMPLE_RATE_HZ)
+        mixer.add_to_mix(noise_S[None], snr=float(rng.uniform(*self._snr_db)))
+        mixed_S: Float32[np.ndarray, " S"] = mixer.mixed_mono_audio[0]
+        return np.asarray(np.clip(mixed_S, -1.0, 1.0), np.float32)
+
+
+def noise_files(folder: Path) -> list[Path]:
+    """Return the noise recordings of a folder, in a fixed order.
+
+    With a ``noise.tsv`` these are its rows of split train that are no room responses; without
+    one, every audio file below the folder.
+
+    Raises:
+        DataError: there is none.
+    """
+    table = folder / NOISE_TABLE
+    if table.is_file():
+        lines = [line.split("\t") for line in table.read_text("utf-8").split("\n") if line]
+        columns = {name: i for i, name in enumerate(lines[0])}
+        missing = [name for name in ("category", "split", "rel_path") if name not in columns]
+        if missing:
+            raise DataError(f"{table}:1: no column {missing[0]!r}; add it")
+        paths = [
+            folder / line[columns["rel_path"]]
+            for line in lines[1:]
+            if line[columns["split"]] == "train" and not line[columns["category"]].startswith("rir")
+        ]
+    else:
+        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    if not paths:
+        raise DataError(f"{folder}: holds no noise recordings; correct noise_dir")
+    return paths
+
+
+class SpecMasks:
+    """SpecAugment's time and frequency masks by lhotse, without time warping.
+
+    Masks are filled with the utterance's mean. All time masks together cover less than the
+    configured fraction of the frames.
+    """
+
+    def __init__(self, config: AugmentConfig) -> None:
+        """Build the masks of a configuration."""
+        from lhotse.dataset.signal_transforms import (
+            SpecAugment,
+        )
+
+        self._config = config
+        self._full = SpecAugment(
+            time_warp_factor=None,
+            num_feature_masks=config.freq_masks,
+            features_mask_size=config.freq_mask_max_bins,
+            # lhotse divides by the number of masks: none is written as one of width 0.
+            num_frame_masks=max(config.time_masks, 1),
+            frames_mask_size=config.time_mask_max_frames if config.time_masks else 1,
+            max_frames_mask_fraction=config.time_mask_fraction,
+            p=1.0,
+        )
+        self._idle = config.time_masks == 0 and config.freq_masks == 0
+
+    def apply(self, features_TF: Float32[Tensor, "T F"], seed: int) -> Float32[Tensor, "T F"]:
+        """Return masked features; the same seed masks the same places."""
+        if self._idle or not self._fits(features_TF.shape[0]):
+            return features_TF
+        with _global_generators(seed):
+            masked: Tensor = self._full(features_TF[None])[0]
+        return masked
+
+    def _fits(self, num_frames: int) -> bool:
+        """Tell whether lhotse finds room for a mask; a handful of frames has none."""
+        return self._config.time_mask_fraction * num_frames >= max(self._config.time_masks, 1)
+
+
+@contextmanager
+def _global_generators(seed: int) -> Iterator[None]:
+    """Seed torch's and Python's global generators, and put their states back."""
+    torch_state, python_state = torch.get_rng_state(), random.getstate()
+    torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(torch_state)
+        random.setstate(python_state)

@@ -1,0 +1,227 @@
+"""Training batches as a pure function of (seed, step), and features for evaluation.
+
+B batch, T frames (10 ms), F mel bins, U tokens. Features are raw log mel values: the network
+normalises them itself. Shorter utterances are padded at the end with 0.0, which no loss sees:
+``frame_lens_B`` and ``target_lens_B`` say what is real.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+from todm.core.data_config import LoaderConfig, Split
+from todm.core.errors import ConfigError, DataError
+from todm.core.rng import derive_seed
+from todm.data.augment import NoiseMixer, SpecMasks
+from todm.data.feature_cache import DEFAULT_CACHE_BYTES, FeatureCache, load_samples
+from todm.data.manifest import Corpus, Utterance
+from todm.data.order import epoch_batches
+from todm.features.fbank import fbank
+
+STD_FLOOR = 0.1
+"""Least standard deviation of a bin: constant bins must not blow up when divided by it."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """One padded training batch."""
+
+    features_BTF: Float32[Tensor, "B T F"]
+    frame_lens_B: Int64[Tensor, " B"]
+    targets_BU: Int64[Tensor, "B U"]
+    """Token ids, padded with 0 (the blank)."""
+    target_lens_B: Int64[Tensor, " B"]
+    ids: tuple[str, ...]
+    speakers: tuple[str, ...]
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch with its tensors on a device (what Fabric asks of a batch)."""
+        return replace(
+            self,
+            features_BTF=self.features_BTF.to(device),
+            frame_lens_B=self.frame_lens_B.to(device),
+            targets_BU=self.targets_BU.to(device),
+            target_lens_B=self.target_lens_B.to(device),
+        )
+
+
+class BatchLoader:
+    """Batches of one split; ``batch(step)`` depends on nothing but (corpus, config, seed, step)."""
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        split: Split,
+        config: LoaderConfig,
+        seed: int,
+        *,
+        max_cache_bytes: int = DEFAULT_CACHE_BYTES,
+    ) -> None:
+        """Choose the utterances; audio is read as batches ask for it.
+
+        Raises:
+            DataError: the split is empty or everything in it is too long.
+            ConfigError: a batch needs more utterances than there are.
+        """
+        everything = corpus.cuts(split)
+        self.utterances = [u for u in everything if u.duration_s <= config.max_audio_s]
+        where = f"{corpus.artifact.path} {split}"
+        if not self.utterances:
+            raise DataError(
+                f"{where}: none of {len(everything)} utterances is at most "
+                f"{config.max_audio_s:g} s long; raise max_audio_s or prepare another corpus"
+            )
+        if len(self.utterances) < config.batch_size:
+            raise ConfigError(
+                f"{where}: batch_size {config.batch_size} exceeds its "
+                f"{len(self.utterances)} utterances; lower it"
+            )
+        self._config = config
+        self._seed = seed
+        self._cache = FeatureCache(max_cache_bytes)
+        self._masks = SpecMasks(config.augment)
+        self._noise = _noise_mixer(config)
+        self._epoch: tuple[int, list[list[int]]] = (-1, [])
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Complete batches in an epoch."""
+        return len(self.utterances) // self._config.batch_size
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a training step.
+
+        Raises:
+            DataError: an audio file is missing or damaged.
+        """
+        return self._finish(self._draft(step), step)
+
+    def prefetch(self, start_step: int, *, num_ahead: int = 4) -> Iterator[Batch]:
+        """Yield the batches from ``start_step`` on, without end.
+
+        A background thread reads and computes features up to ``num_ahead`` batches ahead; the
+        masks are drawn in the calling thread. The batches equal those of :meth:`batch`.
+        """
+        with ThreadPoolExecutor(1, thread_name_prefix="todm-loader") as pool:
+            pending = deque(
+                pool.submit(self._draft, start_step + ahead) for ahead in range(num_ahead)
+            )
+            step = start_step
+            try:
+                while True:
+                    draft = pending.popleft().result()
+                    pending.append(pool.submit(self._draft, step + num_ahead))
+                    yield self._finish(draft, step)
+                    step += 1
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def _draft(self, step: int) -> list[tuple[Utterance, Float32[np.ndarray, "_ F"]]]:
+        """Return the step's utterances with features, not yet masked."""
+        chosen = [self.utterances[index] for index in self._indices(step)]
+        return [(u, self._features(u, step, position)) for position, u in enumerate(chosen)]
+
+    def _indices(self, step: int) -> list[int]:
+        epoch, index = divmod(step, self.steps_per_epoch)
+        # One assignment of a tuple: another thread sees the old epoch or the new one, whole.
+        held, batches = self._epoch
+        if held != epoch:
+            batches = epoch_batches(
+                [u.duration_s for u in self.utterances],
+                self._config.batch_size,
+                bucket=self._config.bucket,
+                seed=self._seed,
+                epoch=epoch,
+            )
+            self._epoch = (epoch, batches)
+        return batches[index]
+
+    def _features(
+        self, utterance: Utterance, step: int, position: int
+    ) -> Float32[np.ndarray, "T F"]:
+        augment = self._config.augment
+        rng = np.random.default_rng(derive_seed(self._seed, "augment", step, position))
+        speed = augment.speed_factors[int(rng.integers(len(augment.speed_factors)))]
+        noisy = rng.random() < augment.noise_probability
+        if self._noise is not None and noisy:
+            return fbank(self._noise.mix(load_samples(utterance, speed), rng))
+        return self._cache.features(utterance, speed)
+
+    def _finish(
+        self, draft: Sequence[tuple[Utterance, Float32[np.ndarray, "_ F"]]], step: int
+    ) -> Batch:
+        masked = [
+            self._masks.apply(
+                torch.from_numpy(features_TF), derive_seed(self._seed, "masks", step, position)
+            )
+            for position, (_, features_TF) in enumerate(draft)
+        ]
+        return collate([utterance for utterance, _ in draft], masked)
+
+
+def _noise_mixer(config: LoaderConfig) -> NoiseMixer | None:
+    augment = config.augment
+    if augment.noise_dir is None or augment.noise_snr_db is None:
+        return None
+    return NoiseMixer(augment.noise_dir, augment.noise_snr_db)
+
+
+def collate(utterances: Sequence[Utterance], features: Sequence[Float32[Tensor, "_ F"]]) -> Batch:
+    """Return a padded batch of utterances and their features."""
+    targets = [torch.tensor(u.tokens, dtype=torch.int64) for u in utterances]
+    return Batch(
+        features_BTF=torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True),
+        frame_lens_B=torch.tensor([f.shape[0] for f in features], dtype=torch.int64),
+        targets_BU=torch.nn.utils.rnn.pad_sequence(targets, batch_first=True),
+        target_lens_B=torch.tensor([len(t) for t in targets], dtype=torch.int64),
+        ids=tuple(u.id for u in utterances),
+        speakers=tuple(u.speaker for u in utterances),
+    )
+
+
+def dev_features(
+    corpus: Corpus, split: Split, limit: int | None = None
+) -> list[tuple[Utterance, Float32[Tensor, "_ F"]]]:
+    """Return utterances of a split with their unaugmented features, for evaluation.
+
+    Args:
+        corpus: The prepared corpus.
+        split: Which part.
+        limit: At most so many, spread evenly over the split; None takes all.
+    """
+    utterances = corpus.cuts(split)
+    if limit is not None and limit < len(utterances):
+        picked = np.linspace(0, len(utterances) - 1, limit).round().astype(int)
+        utterances = tuple(utterances[int(index)] for index in picked)
+    return [(u, torch.from_numpy(fbank(load_samples(u)))) for u in utterances]
+
+
+def feature_stats(
+    corpus: Corpus, *, seed: int = 0, max_utterances: int = 500
+) -> tuple[Float32[Tensor, " F"], Float32[Tensor, " F"]]:
+    """Return mean and standard deviation of each bin over a seeded subset of train.
+
+    Raises:
+        DataError: the corpus has no training part.
+    """
+    utterances = corpus.cuts("train")
+    if not utterances:
+        raise DataError(f"{corpus.artifact.path}: has no training part; prepare one")
+    rng = np.random.default_rng(derive_seed(seed, "feature-stats"))
+    picked = rng.permutation(len(utterances))[:max_utterances]
+    count, sum_F, squares_F = 0, np.zeros(1), np.zeros(1)
+    for index in picked:
+        features_TF = fbank(load_samples(utterances[int(index)])).astype(np.float64)
+        count += features_TF.shape[0]
+        sum_F = sum_F + features_TF.sum(axis=0)
+        squares_F = squares_F + np.square(features_TF).sum(axis=0)
+    mean_F = sum_F / count
+    std_F = np.sqrt(np.maximum(squares_F / count - np.square(mean_F), STD_FLOOR**2))
+    return torch.from_numpy(mean_F).float(), torch.from_numpy(std_F).float()

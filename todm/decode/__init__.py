@@ -1,0 +1,1 @@
+"""Greedy search over steps and the token table: numpy only, no torch."""

@@ -1,0 +1,1 @@
+"""Export of subnets to the formats that devices run, with parity checked."""

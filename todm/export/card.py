@@ -1,0 +1,135 @@
+"""The model card: README.md with the front matter of the Hugging Face hub."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from todm.core.contract import StreamContract
+from todm.core.report import Report
+from todm.runtimes.bundle import CARD
+
+FRONT_MATTER = """---
+library_name: todm
+pipeline_tag: automatic-speech-recognition
+license: other
+license_name: see-training-corpus
+tags:
+- streaming
+- rnn-t
+- state-space
+- on-device
+{tags}---
+"""
+
+
+def write_card(
+    folder: Path, name: str, body: Mapping[str, Any], contract: StreamContract, report: Report
+) -> None:
+    """Write the card of a bundle.
+
+    Args:
+        folder: The bundle's draft, all other files in place.
+        name: The bundle's name.
+        body: The manifest's body.
+        contract: The stream contract.
+        report: The parity report.
+    """
+    tags = "".join(f"- {tag}\n" for tag in _tags(body["forms"]))
+    sections = [
+        FRONT_MATTER.format(tags=tags) + f"# {name}",
+        _what(body, contract),
+        "## Files\n\n" + _files(folder),
+        "## Size and cost\n\n" + _cost(body),
+        "## Precision\n\n" + "\n".join(_precision(body)),
+        "## Parity\n\n" + _parity(body, report),
+        "## Lineage\n\n" + _lineage(body, report),
+        "## Licence\n\nThe weights' licence follows from the corpus that they were trained on; "
+        "todm, which made these files, is Apache-2.0.",
+    ]
+    (folder / CARD).write_text("\n\n".join(sections) + "\n", "utf-8")
+
+
+def _tags(forms: Mapping[str, Any]) -> Iterable[str]:
+    if "onnx" in forms:
+        yield from ("onnx", "sherpa-onnx")
+    if "executorch" in forms:
+        yield "executorch"
+
+
+def _what(body: Mapping[str, Any], contract: StreamContract) -> str:
+    device = f" for the device `{body['device']}`" if "device" in body else ""
+    axes = ", ".join(f"{key} {_plain(value)}" for key, value in body["axes"].items())
+    return (
+        f"A streaming RNN-T speech recogniser{device}, cut from a todm supernet: a multi-head "
+        "state-space encoder, a stateless predictor, a joiner.\n\n"
+        f"Architecture: {axes}. Audio: {contract.features.sample_rate_hz} Hz mono, "
+        f"{contract.features.num_bins} log mel bins (kaldi-native-fbank with sherpa-onnx's "
+        f"settings). Chunks of {contract.chunk_ms} ms, no lookahead, "
+        f"{contract.vocab_size} tokens ({contract.token_unit}), at most one per 40 ms frame. "
+        f"Append {contract.tail_padding_ms} ms of silence at the end of a stream."
+    )
+
+
+def _plain(value: object) -> str:
+    return "-".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def _files(folder: Path) -> str:
+    rows = [(f"`{p.name}`", f"{p.stat().st_size:,}") for p in sorted(folder.iterdir())]
+    return table(("file", "bytes"), rows)
+
+
+def _cost(body: Mapping[str, Any]) -> str:
+    rows = [
+        ("parameters", f"{body['params']:,}"),
+        ("MACs per second of audio", f"{body['macs_per_audio_s']:,.0f}"),
+    ]
+    rows += [(f"bytes loaded, {form}", f"{n:,}") for form, n in body["bundle_bytes"].items()]
+    return table(("figure", "value"), rows)
+
+
+def _precision(body: Mapping[str, Any]) -> Iterable[str]:
+    for form, label in body["numeric"].items():
+        yield f"- `{form}`: {label}"
+    for part, linears in body["forms"].get("onnx", {}).get("int8_linears", {}).items():
+        if linears:
+            yield f"- `{part}.int8.onnx`: {linears} linears in int8, everything else float32"
+        else:
+            yield f"- the {part} has no linears: `{part}.onnx` serves both precisions"
+    for method, found in body["forms"].get("executorch", {}).get("delegation", {}).items():
+        share = found["delegated_ops"] + found["portable_ops"]
+        yield f"- `model.pte` {method}: XNNPACK runs {found['delegated_ops']} of {share} operators"
+
+
+def _parity(body: Mapping[str, Any], report: Report) -> str:
+    checks = [
+        (v.name.removeprefix("parity."), f"{v.value:.3g}", f"{v.limit:g}", v.status, v.note)
+        for v in report.verdicts
+    ]
+    figures = [
+        (m.name.removeprefix("parity."), f"{m.value:.4g}", m.unit, m.note)
+        for m in report.measurements
+    ]
+    return (
+        f"On {body['audio_s']:.1f} s of speech ({body['audio_source']}), each recording and all "
+        "joined into one stream. Errors are relative; tokens must be equal.\n\n"
+        + table(("check", "value", "limit", "status", "note"), checks)
+        + "\n\n"
+        + table(("figure", "value", "unit", "note"), figures)
+    )
+
+
+def _lineage(body: Mapping[str, Any], report: Report) -> str:
+    env = report.environment
+    versions = ", ".join(f"{name} {version}" for name, version in env.versions.items())
+    return (
+        f"Made {env.date} from the subnet `{body['name']}` by todm at commit {env.commit}, on "
+        f"{env.machine} ({env.cpu}; {' '.join(env.isa)}); {versions}. The digests of all parents "
+        "stand in `manifest.json`."
+    )
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,141 @@
+"""``todm export``: a subnet to a bundle that stock runtimes load, checked before it is left."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from todm.core.artifact import Artifact, load_artifact, write_artifact
+from todm.core.contract import StreamContract, contract_of
+from todm.core.cost import chunk_macs, macs_per_audio_s, num_parameters
+from todm.core.errors import GateError, InputError
+from todm.core.profile import DeviceProfile
+from todm.core.report import Report
+from todm.core.specs import SubnetSpec
+from todm.core.target import ExportTarget
+from todm.decode.tokens import write_tokens_txt
+from todm.export.card import write_card
+from todm.export.forms import (
+    bundle_bytes,
+    check_targets,
+    numeric_labels,
+    open_forms,
+    write_forms,
+)
+from todm.export.parity import check_parity
+from todm.export.sherpa import metadata
+from todm.models.store import Subnet, load_subnet
+from todm.runtimes import bundle as names
+from todm.runtimes.eager import EagerSteps
+
+MIN_AUDIO_S = 60.0
+"""Least speech that parity is judged on."""
+
+
+def run(
+    subnet: Path,
+    targets: Sequence[ExportTarget],
+    audio: Sequence[Float[np.ndarray, " S"]],
+    audio_source: str,
+    out: Path,
+    *,
+    profile: DeviceProfile | None = None,
+) -> Artifact:
+    """Export a subnet in the targets' forms and check parity on real speech.
+
+    Args:
+        subnet: A subnet artifact.
+        targets: At most one of each form.
+        audio: Recordings of speech, S samples each at 16 kHz; a repeated one counts once.
+        audio_source: Where they come from, for the lineage.
+        out: The bundle's folder.
+        profile: The device that it is for; stored inside.
+
+    Raises:
+        InputError: less than 60 s of speech.
+        ConfigError: targets that no export makes.
+        ArtifactError: no subnet, or damaged.
+        GateError: a form computes something else; no bundle is left.
+        MissingExtraError: an exporter's package is not installed.
+    """
+    check_targets(targets)
+    audio_s = _enough_speech(audio)
+    opened = load_subnet(subnet)
+    contract = contract_of(opened.spec, opened.table.unit)
+    with write_artifact(out, kind="bundle", parents={"subnet": opened.artifact}) as draft:
+        told = write_forms(opened.model, contract, targets, draft.path)
+        _write_values(opened, contract, profile, draft.path)
+        reference = EagerSteps(opened.model, opened.spec, contract)
+        report = check_parity(reference, *open_forms(draft.path, contract), audio)
+        require(report, out)
+        report.write_json(draft.path / names.PARITY)
+        draft.parents = {**opened.artifact.manifest.parents, **draft.parents}
+        heard = {"audio_source": audio_source, "audio_s": round(audio_s, 2)}
+        figures = _figures(opened.spec, contract, draft.path)
+        draft.body = _lineage(opened, profile) | figures | heard | {"forms": told}
+        write_card(draft.path, out.name, draft.body, contract, report)
+    return load_artifact(out, "bundle", verify=False)
+
+
+def _enough_speech(audio: Sequence[Float[np.ndarray, " S"]]) -> float:
+    """Return the seconds of distinct recordings."""
+    distinct = {samples_S.tobytes(): samples_S.size for samples_S in audio}
+    have_s = sum(distinct.values()) / 16000
+    if have_s < MIN_AUDIO_S:
+        raise InputError(
+            f"export checks parity on at least {MIN_AUDIO_S:g} s of speech, got {have_s:.1f} s of "
+            "distinct recordings; give more --audio or a corpus with a longer dev split"
+        )
+    return have_s
+
+
+def _write_values(
+    subnet: Subnet, contract: StreamContract, profile: DeviceProfile | None, folder: Path
+) -> None:
+    write_tokens_txt(subnet.table, folder / names.TOKENS)
+    subnet.table.write_json(folder / names.TABLE)
+    contract.write_json(folder / names.CONTRACT)
+    subnet.spec.write_json(folder / names.SPEC)
+    if profile is not None:
+        profile.write_json(folder / names.PROFILE)
+
+
+def require(report: Report, where: Path) -> None:
+    """Do nothing when every parity verdict is met.
+
+    Raises:
+        GateError: one line that names the failed ones.
+    """
+    failed = [v for v in report.verdicts if v.status == "failed"]
+    if failed:
+        shown = "; ".join(f"{v.name} {v.value:.3g} > {v.limit:g} ({v.note})" for v in failed[:4])
+        raise GateError(
+            f"{where}: {len(failed)} parity checks failed, no bundle left: {shown}; "
+            "try the other scan form, or report it with the subnet"
+        )
+
+
+def _lineage(subnet: Subnet, profile: DeviceProfile | None) -> dict[str, Any]:
+    """Return what the subnet remembers (its corpus, its device) and its own place."""
+    kept: dict[str, Any] = {
+        key: subnet.artifact.body[key]
+        for key in ("corpus_path", "device", "wer")
+        if key in subnet.artifact.body
+    }
+    named = {} if profile is None else {"device": profile.name}
+    return {**kept, **named, "subnet_path": str(subnet.artifact.path.absolute())}
+
+
+def _figures(spec: SubnetSpec, contract: StreamContract, folder: Path) -> dict[str, Any]:
+    return {
+        "name": spec.short_name,
+        "axes": {k: list(v) if isinstance(v, tuple) else v for k, v in spec.axes().items()},
+        "params": num_parameters(spec),
+        "macs_per_audio_s": macs_per_audio_s(spec),
+        "macs_per_chunk": chunk_macs(spec).to_json(),
+        "bundle_bytes": bundle_bytes(folder),
+        "numeric": numeric_labels(folder),
+        "metadata": metadata(contract),
+    }

@@ -1,0 +1,1 @@
+"""Extraction of the best subnet that a device can afford."""

@@ -1,0 +1,88 @@
+"""A profile's budgets applied to subnets: what is exact, what is measured, what is not judged.
+
+macs_per_audio_s                          exact arithmetic, always judged
+bundle_bytes                              measured on an export; without one, arithmetic: exact
+                                          weights plus an estimate of the graph around them
+chunk_latency_p95_ms, rtf, peak_ram_bytes measured, and judged for the device only when the
+                                          device is this host; else not judged, never met
+"""
+
+from collections.abc import Iterable, Mapping
+
+from todm.core.cost import GraphForm, bundle_bytes, graph_weight_bytes, macs_per_audio_s
+from todm.core.profile import BUDGET_UNITS, TIMED_BUDGETS, DeviceProfile
+from todm.core.report import Verdict, judge
+from todm.core.specs import SubnetSpec
+
+Values = Mapping[str, float]
+"""Figures of a subnet by the name of the budget that they meet or not."""
+
+
+def graph_form(profile: DeviceProfile) -> GraphForm:
+    """Return the form of bundle that a profile's runtime loads."""
+    return "executorch" if profile.runtime == "executorch" else "onnx"
+
+
+def for_device(spec: SubnetSpec, profile: DeviceProfile) -> SubnetSpec:
+    """Return the subnet with the device's chunk; a causal net may be cut into any."""
+    return spec.model_copy(update={"chunk_frames": profile.chunk_frames})
+
+
+def arithmetic(spec: SubnetSpec, profile: DeviceProfile) -> dict[str, float]:
+    """Return what arithmetic alone says of a subnet on a device."""
+    return {
+        "macs_per_audio_s": macs_per_audio_s(spec),
+        "bundle_bytes": float(bundle_bytes(spec, profile.numeric, graph_form(profile))),
+    }
+
+
+def least(spec: SubnetSpec, profile: DeviceProfile) -> dict[str, float]:
+    """Return what a subnet needs at the very least: its bundle is no smaller than its weights."""
+    weights = graph_weight_bytes(spec, profile.numeric, graph_form(profile))
+    return {**arithmetic(spec, profile), "bundle_bytes": float(sum(weights.values()))}
+
+
+def judged_budgets(profile: DeviceProfile, *, measured: bool) -> tuple[str, ...]:
+    """Return the budgets that can be judged here, with or without measurements."""
+    return tuple(
+        name
+        for name in profile.budgets
+        if profile.judges(name) and (measured or name not in TIMED_BUDGETS)
+    )
+
+
+def exceeded(profile: DeviceProfile, values: Values) -> tuple[str, ...]:
+    """Return the judged budgets that these figures exceed; missing figures exceed nothing."""
+    return tuple(
+        verdict.name for verdict in judge(profile, dict(values)) if verdict.status == "failed"
+    )
+
+
+def verdicts_of(profile: DeviceProfile, values: Values, measured: Iterable[str]) -> list[Verdict]:
+    """Judge every budget and say of each judged one whether it was measured."""
+    known = set(measured)
+
+    def explained(verdict: Verdict) -> Verdict:
+        if verdict.status == "not_judged":
+            return verdict
+        how = "measured" if verdict.name in known else "by arithmetic"
+        return verdict.model_copy(update={"note": f"{how}; limit: {verdict.note}"})
+
+    return [explained(verdict) for verdict in judge(profile, dict(values))]
+
+
+def needs_line(profile: DeviceProfile, tried: Iterable[Values]) -> str:
+    """Say of each judged budget the least that a subnet was found to need, and the limit."""
+    tried = list(tried)
+    parts = []
+    for name, budget in profile.budgets.items():
+        found = [values[name] for values in tried if name in values]
+        if found and profile.judges(name):
+            unit = BUDGET_UNITS[name]
+            need, limit = _number(min(found)), _number(budget.limit)
+            parts.append(f"{name} needs at least {need} {unit}, limit {limit} {unit}")
+    return "; ".join(parts)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"

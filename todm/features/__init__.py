@@ -1,0 +1,1 @@
+"""Features and audio files: numpy and thin wrappers, no torch."""

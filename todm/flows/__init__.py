@@ -1,0 +1,1 @@
+"""Compositions of stages; no maths, no tensors."""

@@ -1,0 +1,78 @@
+"""A subnet to a bundle: the device's form, and speech of the subnet's corpus for parity."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from todm.core.artifact import Artifact, load_artifact
+from todm.core.errors import ConfigError
+from todm.core.profile import DeviceProfile
+from todm.core.specs import SubnetSpec
+from todm.core.target import targets_for
+from todm.export.run import run
+from todm.features.wav import read_audio
+from todm.flows.speech import speech_for
+from todm.models.store import SPEC
+from todm.runtimes.bundle import PROFILE
+
+ENOUGH_S = 75.0
+"""Speech taken from a corpus: more than parity asks for, since a repeated recording counts once."""
+
+
+def export_subnet(
+    subnet: Path,
+    out: Path,
+    *,
+    target: Literal["onnx", "executorch", "both"] | None = None,
+    profile: DeviceProfile | None = None,
+    audio: Sequence[Path] = (),
+    corpus: Path | None = None,
+) -> Artifact:
+    """Export a subnet in its device's form, or another, and check parity on speech.
+
+    Args:
+        subnet: A subnet artifact.
+        out: The bundle's folder.
+        target: Overrides the profile's form.
+        profile: The device; None takes the one that the subnet was extracted for.
+        audio: Recordings of real speech; without any the dev split of the corpus.
+        corpus: A prepared corpus; None takes the one in the subnet's lineage.
+
+    Raises:
+        ConfigError: no device and no target, or the device wants another chunk.
+        InputError: less than 60 s of speech.
+        GateError: parity failed.
+    """
+    source = load_artifact(subnet, "subnet")
+    device = profile or stored_profile(source)
+    _same_chunk(source, device)
+    speech = speech_for(subnet, audio, corpus, ENOUGH_S, "dev")
+    return run(
+        subnet,
+        targets_for(device, target),
+        [read_audio(path) for path in speech],
+        _name(speech, audio, corpus),
+        out,
+        profile=device,
+    )
+
+
+def stored_profile(subnet: Artifact) -> DeviceProfile:
+    """Return the profile that a subnet was extracted for."""
+    return DeviceProfile.read_json(subnet.file(PROFILE))
+
+
+def _same_chunk(subnet: Artifact, profile: DeviceProfile) -> None:
+    frames = SubnetSpec.read_json(subnet.file(SPEC)).chunk_frames
+    if frames != profile.chunk_frames:
+        raise ConfigError(
+            f"{subnet.path}: steps {frames} frames, {profile.name} {profile.chunk_frames}; "
+            f"extract a subnet with --device {profile.name}"
+        )
+
+
+def _name(speech: Sequence[Path], audio: Sequence[Path], corpus: Path | None) -> str:
+    """Say where the speech comes from, for the lineage."""
+    if audio:
+        return f"given recordings: {', '.join(path.name for path in audio)}"
+    return f"dev split of {corpus or 'the corpus of the lineage'}, {len(speech)} recordings"

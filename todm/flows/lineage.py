@@ -1,0 +1,35 @@
+"""What an artifact was made from, found again by the paths that it remembers."""
+
+from pathlib import Path
+
+from todm.core.artifact import Artifact, load_artifact
+from todm.core.errors import ArtifactError, InputError
+from todm.data.manifest import open_corpus
+
+
+def corpus_of(model: Path) -> Path:
+    """Return the prepared corpus that a supernet, front, subnet or bundle was made with.
+
+    Raises:
+        ArtifactError: ``model`` is no artifact, or its corpus is gone.
+    """
+    artifact = load_artifact(model, verify=False)
+    remembered = artifact.body.get("corpus_path")
+    if not isinstance(remembered, str):
+        raise ArtifactError(f"{model}: names no corpus; give --corpus")
+    try:
+        corpus = open_corpus(Path(remembered), verify=False)
+    except InputError as error:
+        raise ArtifactError(f"{model}: its corpus is gone ({error}); give --corpus") from error
+    _same(artifact, corpus.artifact)
+    return Path(remembered)
+
+
+def _same(model: Artifact, corpus: Artifact) -> None:
+    """Refuse a corpus that was prepared anew at the place of the one in the lineage."""
+    known = model.manifest.parents.get("corpus")
+    if known is not None and known != corpus.digest:
+        raise ArtifactError(
+            f"{model.path}: was made with another corpus than {corpus.path} holds now; "
+            "give --corpus to use it all the same"
+        )

@@ -1,0 +1,1 @@
+"""Tensor maths, each fast form beside a slow and obvious reference."""

@@ -1,0 +1,187 @@
+"""Diagonal state-space kernels with parameters shared by the channels of a head.
+
+Legend: B batch, T frames, L frames of a chunk, H heads, P channels of a head, N complex modes,
+M = 2 N real state rows (real parts, then imaginary).
+
+    s_t = lam s_{t-1} + u_t,   y_t = 2 Re(sum_n cb_n s_{t,n}) + d u_t
+    lam = exp(dt A),  cb = C (lam - 1) / A                      (zero-order hold, B absorbed in C)
+    kernel K[l] = 2 Re sum_n cb_n lam_n^l
+
+Sources: Gu et al. 2022 (S4D, arXiv 2206.11893) for the diagonal form and its initialisation;
+Fathullah et al. 2023 (MH-SSM, arXiv 2305.12498) for the heads. Sharing A, C and dt inside a head
+is our choice: the chunk form then folds to H real matrix products.
+
+One definition, five forms: ``ssm_scan_ref`` (slow, obvious), ``ssm_toeplitz`` and ``ssm_fft``
+(training), ``ssm_chunk`` over a ``ChunkFold`` (streaming) and ``ssm_unrolled`` (streaming where
+a runtime prefers elementwise steps).
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+TOEPLITZ_MAX_FRAMES = 256
+"""Up to here the T x T product beats the FFT on CPU (measured by benchmarks/ssm_forms.py)."""
+
+
+class Modes(NamedTuple):
+    """Discretised modes of every head."""
+
+    lam_HN: Tensor
+    """Complex pole of each mode."""
+    cb_HN: Tensor
+    """Complex output weight of each mode, times its input gain."""
+    d_H: Tensor
+    """Skip weight of each head."""
+
+
+class ChunkFold(NamedTuple):
+    """Constants of the chunk form for L frames (spec: Tz, O, R, lam^L)."""
+
+    toeplitz_HLL: Tensor
+    read_HLM: Tensor
+    write_HML: Tensor
+    decay_re_HN: Tensor
+    decay_im_HN: Tensor
+
+
+def discretise(
+    log_neg_re_HN: Float[Tensor, "H N"],
+    im_HN: Float[Tensor, "H N"],
+    log_dt_H: Float[Tensor, " H"],
+    c_HN2: Float[Tensor, "H N 2"],
+    d_H: Float[Tensor, " H"],
+) -> Modes:
+    """Discretise A = -exp(log_neg_re) + i im by zero-order hold with step exp(log_dt)."""
+    a_HN = torch.complex(-log_neg_re_HN.exp(), im_HN)
+    lam_HN = torch.exp(log_dt_H.exp()[:, None] * a_HN)
+    cb_HN = torch.view_as_complex(c_HN2.contiguous()) * (lam_HN - 1.0) / a_HN
+    return Modes(lam_HN, cb_HN, d_H)
+
+
+def powers(lam_HN: Complex[Tensor, "H N"], num_frames: int) -> Complex[Tensor, "H N T"]:
+    """Return lam^0 ... lam^(T-1), from the logarithm so that gradients stay well behaved."""
+    frames_T = torch.arange(num_frames, device=lam_HN.device, dtype=lam_HN.real.dtype)
+    return torch.exp(torch.log(lam_HN)[..., None] * frames_T)
+
+
+def kernel(modes: Modes, num_frames: int) -> Float[Tensor, "H T"]:
+    """Return the impulse response K[0..T-1] of every head, with d added at lag 0."""
+    k_HT = 2.0 * torch.einsum("hn,hnt->ht", modes.cb_HN, powers(modes.lam_HN, num_frames)).real
+    return torch.cat([k_HT[:, :1] + modes.d_H[:, None], k_HT[:, 1:]], dim=1)
+
+
+def zero_state(batch: int, modes: Modes, head_dim: int) -> Float[Tensor, "B H M P"]:
+    """Return the all-zero streaming state."""
+    heads, num_modes = modes.lam_HN.shape
+    return modes.d_H.new_zeros(batch, heads, 2 * num_modes, head_dim)
+
+
+def ssm_scan_ref(
+    u_BTHP: Float[Tensor, "B T H P"], modes: Modes, state_BHMP: Float[Tensor, "B H M P"]
+) -> tuple[Float[Tensor, "B T H P"], Float[Tensor, "B H M P"]]:
+    """Run the recurrence frame by frame: the definition that every other form must equal."""
+    num_modes = modes.lam_HN.shape[1]
+    s_BHNP = torch.complex(state_BHMP[:, :, :num_modes], state_BHMP[:, :, num_modes:])
+    outputs = []
+    for u_BHP in u_BTHP.unbind(1):
+        s_BHNP = modes.lam_HN[None, :, :, None] * s_BHNP + u_BHP[:, :, None, :]
+        y_BHP = 2.0 * (modes.cb_HN[None, :, :, None] * s_BHNP).sum(2).real
+        outputs.append(y_BHP + modes.d_H[None, :, None] * u_BHP)
+    return torch.stack(outputs, 1), torch.cat([s_BHNP.real, s_BHNP.imag], 2)
+
+
+def toeplitz(k_HT: Float[Tensor, "H T"]) -> Float[Tensor, "H T T"]:
+    """Return the lower-triangular Toeplitz matrices with K[t - s] at (t, s)."""
+    num_frames = k_HT.shape[1]
+    padded = torch.cat([k_HT.flip(1), k_HT.new_zeros(k_HT.shape[0], num_frames - 1)], 1)
+    return padded.unfold(1, num_frames, 1).flip(1)
+
+
+def ssm_toeplitz(
+    u_BTHP: Float[Tensor, "B T H P"], k_HT: Float[Tensor, "H T"]
+) -> Float[Tensor, "B T H P"]:
+    """Convolve by one T x T product per head; the training form for short inputs."""
+    batch, frames, heads, width = u_BTHP.shape
+    u_HTX = u_BTHP.permute(2, 1, 0, 3).reshape(heads, frames, batch * width)
+    y_HTX = torch.bmm(toeplitz(k_HT), u_HTX)
+    return y_HTX.reshape(heads, frames, batch, width).permute(2, 1, 0, 3)
+
+
+def ssm_fft(u_BTHP: Float[Tensor, "B T H P"], k_HT: Float[Tensor, "H T"]
+            ) -> Float[Tensor, "B T H P"]:
+    """Convolve by FFT of length >= 2 T; the training form for long inputs."""
+    frames = u_BTHP.shape[1]
+    size = fft_size(frames)
+    u_f = torch.fft.rfft(u_BTHP, n=size, dim=1)
+    k_f = torch.fft.rfft(k_HT, n=size, dim=1)
+    return torch.fft.irfft(u_f * k_f.T[None, :, :, None], n=size, dim=1)[:, :frames]
+
+
+def fft_size(frames: int) -> int:
+    """Return the power of two that holds a linear convolution of two T-frame signals."""
+    return 1 << math.ceil(math.log2(max(2, 2 * frames)))
+
+
+def ssm_conv(u_BTHP: Float[Tensor, "B T H P"], modes: Modes) -> Float[Tensor, "B T H P"]:
+    """Run a whole sequence from the zero state in the form that suits its length.
+
+    The kernel is made in float32 at least, even under autocast.
+    """
+    frames = u_BTHP.shape[1]
+    k_HT = kernel(modes, frames).to(u_BTHP.dtype)
+    if frames <= TOEPLITZ_MAX_FRAMES:
+        return ssm_toeplitz(u_BTHP, k_HT)
+    return ssm_fft(u_BTHP.float(), k_HT.float()).to(u_BTHP.dtype) if (
+        u_BTHP.dtype in (torch.bfloat16, torch.float16)
+    ) else ssm_fft(u_BTHP, k_HT)
+
+
+def fold(modes: Modes, chunk_frames: int) -> ChunkFold:
+    """Fold a chunk of L frames into matrices; computed in float64, returned in the input's dtype.
+
+    read row t = 2 [Re, -Im](cb lam^(t+1)); write column t = [Re; Im](lam^(L-1-t)).
+    """
+    real_dtype = modes.d_H.dtype
+    wide = Modes(
+        modes.lam_HN.to(torch.complex128), modes.cb_HN.to(torch.complex128), modes.d_H.double()
+    )
+    pow_HNL = powers(wide.lam_HN, chunk_frames + 1)
+    read_HNL = 2.0 * wide.cb_HN[..., None] * pow_HNL[..., 1:]
+    write_HNL = pow_HNL[..., :-1].flip(-1)
+    decay_HN = pow_HNL[..., -1]
+    parts = ChunkFold(
+        toeplitz(kernel(wide, chunk_frames)),
+        torch.cat([read_HNL.real, -read_HNL.imag], 1).transpose(1, 2),
+        torch.cat([write_HNL.real, write_HNL.imag], 1),
+        decay_HN.real,
+        decay_HN.imag,
+    )
+    return ChunkFold(*(part.to(real_dtype).contiguous() for part in parts))
+
+
+def ssm_chunk(
+    u_BLHP: Float[Tensor, "B L H P"], state_BHMP: Float[Tensor, "B H M P"], fold: ChunkFold
+) -> tuple[Float[Tensor, "B L H P"], Float[Tensor, "B H M P"]]:
+    """Advance one chunk: y = Tz u + O s and s' = lam^L s + R u, all real products."""
+    num_modes = fold.decay_re_HN.shape[1]
+    u_BHLP = u_BLHP.transpose(1, 2)
+    y_BHLP = fold.toeplitz_HLL @ u_BHLP + fold.read_HLM @ state_BHMP
+    re, im = state_BHMP[:, :, :num_modes], state_BHMP[:, :, num_modes:]
+    c, s = fold.decay_re_HN[:, :, None], fold.decay_im_HN[:, :, None]
+    decayed = torch.cat([c * re - s * im, s * re + c * im], 2)
+    return y_BHLP.transpose(1, 2), decayed + fold.write_HML @ u_BHLP
+
+
+def ssm_unrolled(
+    u_BLHP: Float[Tensor, "B L H P"], state_BHMP: Float[Tensor, "B H M P"], step: ChunkFold
+) -> tuple[Float[Tensor, "B L H P"], Float[Tensor, "B H M P"]]:
+    """Advance a chunk frame by frame in real arithmetic, from the fold of one frame."""
+    outputs, state = [], state_BHMP
+    for frame in range(u_BLHP.shape[1]):
+        y_B1HP, state = ssm_chunk(u_BLHP[:, frame : frame + 1], state, step)
+        outputs.append(y_B1HP)
+    return torch.cat(outputs, 1), state

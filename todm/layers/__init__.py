@@ -1,0 +1,1 @@
+"""Torch modules, one idea a file; architecture is an argument of every forward."""

@@ -1,0 +1,36 @@
+"""A pre-norm encoder block: x + Mixer(norm(x)), then x + FFN(norm(x))."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from todm.core.specs import BlockSpec
+from todm.layers.dropout import DropoutPlan
+from todm.layers.elastic import ElasticLinear
+from todm.layers.mixers import build_mixer
+
+
+class Block(nn.Module):
+    """Elastic in FFN width and in its mixer's axes."""
+
+    def __init__(self, model_dim: int, spec: BlockSpec) -> None:
+        super().__init__()
+        self.mixer_norm = nn.LayerNorm(model_dim)
+        self.mixer = build_mixer(model_dim, spec.mixer)
+        self.ffn_norm = nn.LayerNorm(model_dim)
+        self.ffn_in = ElasticLinear(model_dim, spec.ffn_dim)
+        self.ffn_out = ElasticLinear(spec.ffn_dim, model_dim)
+
+    def forward(self, x_BTD: Tensor, spec: BlockSpec, drop: DropoutPlan | None) -> Tensor:
+        """Run whole sequences from the zero state; ``drop`` is None outside training."""
+        z_BTX = self.mixer.scan(self.mixer_norm(x_BTD), spec.mixer)
+        if drop is not None:
+            z_BTX = drop.drop(z_BTX, drop.mixer_rate(spec))
+        x_BTD = x_BTD + self.mixer.gate(z_BTX)
+        return x_BTD + self.ffn(x_BTD, spec, drop)
+
+    def ffn(self, x_BTD: Tensor, spec: BlockSpec, drop: DropoutPlan | None = None) -> Tensor:
+        """Return the FFN's update: Linear, SiLU, Linear after the norm."""
+        h_BTF = F.silu(self.ffn_in(self.ffn_norm(x_BTD), spec.ffn_dim))
+        if drop is not None:
+            h_BTF = drop.drop(h_BTF, drop.ffn_rate(spec))
+        return self.ffn_out(h_BTF)

@@ -1,0 +1,68 @@
+"""Adaptive dropout: the rate follows the width of the net that runs.
+
+Small nets underfit and large ones overfit, so the rate grows from zero at the smallest width to
+``rate`` at the largest (the idea is Shangguan et al. 2023, arXiv 2309.01947; the linear formula
+per layer is ours):
+
+    p(width) = rate * (width - least) / (most - least)
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from todm.core.config import DropoutConfig
+from todm.core.space import SearchSpace
+from todm.core.specs import BlockSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropoutPlan:
+    """Rates by width, with the generator that draws the masks."""
+
+    config: DropoutConfig
+    ffn_range: tuple[int, int]
+    heads_range: tuple[int, int]
+    generator: torch.Generator
+
+    def ffn_rate(self, block: BlockSpec) -> float:
+        """Return the rate after the FFN's activation."""
+        return self._rate(block.ffn_dim, self.ffn_range)
+
+    def mixer_rate(self, block: BlockSpec) -> float:
+        """Return the rate after the mixer's activation."""
+        return self._rate(block.mixer.num_heads, self.heads_range)
+
+    def _rate(self, width: int, limits: tuple[int, int]) -> float:
+        if self.config.mode == "none":
+            return 0.0
+        low, high = limits
+        if self.config.mode == "fixed" or low == high:
+            return self.config.rate
+        return self.config.rate * (width - low) / (high - low)
+
+    def drop(self, x_BTC: Tensor, rate: float) -> Tensor:
+        """Zero each channel of an utterance with probability ``rate``, scale the rest up.
+
+        The mask of x (B, T, C) is shared by the frames of an utterance (Gal and Ghahramani 2016,
+        arXiv 1512.05287), which also costs a T-th of drawing one for every element.
+        """
+        if rate <= 0.0:
+            return x_BTC
+        keep_B1C = x_BTC.new_empty(x_BTC.shape[0], 1, x_BTC.shape[2]).bernoulli_(
+            1.0 - rate, generator=self.generator
+        )
+        return x_BTC * keep_B1C.mul_(1.0 / (1.0 - rate))
+
+
+def dropout_plan(
+    config: DropoutConfig, space: SearchSpace, generator: torch.Generator
+) -> DropoutPlan:
+    """Return the plan of one training step."""
+    return DropoutPlan(
+        config=config,
+        ffn_range=(space.ffn_dims[0], space.ffn_dims[-1]),
+        heads_range=(space.heads[0], space.heads[-1]),
+        generator=generator,
+    )

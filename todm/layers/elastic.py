@@ -1,0 +1,27 @@
+"""Linear maps of which any leading block can be used.
+
+A smaller net's weight is the leading rows and columns of a larger one's, so slicing is a view
+and extraction a copy (rule 2 of the architecture).
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ElasticLinear(nn.Linear):
+    """y = x W[:out, :in]^T + b[:out]; ``in`` follows from x, ``out`` is asked for."""
+
+    def forward(self, x_XI: Tensor, out_features: int | None = None) -> Tensor:
+        """Map x of shape (..., in) to (..., out).
+
+        Raises:
+            ValueError: more inputs or outputs than the layer holds.
+        """
+        wide_in, wide_out = x_XI.shape[-1], out_features or self.out_features
+        if wide_in > self.in_features or wide_out > self.out_features:
+            raise ValueError(
+                f"asked for {wide_in} -> {wide_out} of a "
+                f"{self.in_features} -> {self.out_features} layer"
+            )
+        bias = self.bias[:wide_out] if self.bias is not None else None
+        return F.linear(x_XI, self.weight[:wide_out, :wide_in], bias)

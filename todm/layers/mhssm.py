@@ -1,0 +1,75 @@
+"""The multi-head state-space mixer (Fathullah et al. 2023, arXiv 2305.12498).
+
+    u = W_in x, split into H heads of P channels;  y_h = SSM_h(u_h);  z = SiLU(y)
+    out = (W_value z) * sigmoid(W_gate z)
+
+The gate mixes all heads: one reading of the paper's gating between heads. The heads differ at
+birth: timescales are log-spaced over [dt_min, dt_max] in the order of ``spread_order``, so every
+prefix of heads covers the range; modes are stored lowest frequency first (S4D-Lin), so a prefix
+of modes keeps the slow ones.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from todm.core.space import spread_order
+from todm.core.specs import MHSSMSpec
+from todm.kernels.ssm import Modes, discretise, ssm_conv
+from todm.layers.elastic import ElasticLinear
+
+DT_RANGE = (0.01, 0.5)
+"""Step sizes for 40 ms frames; [0.001, 0.1] trained several times slower."""
+
+
+class MHSSM(nn.Module):
+    """Elastic in heads (prefix) and modes (prefix); the model width is fixed."""
+
+    def __init__(self, model_dim: int, spec: MHSSMSpec) -> None:
+        super().__init__()
+        heads, modes = spec.num_heads, spec.state_dim
+        self.head_dim = spec.head_dim
+        self.w_in = ElasticLinear(model_dim, spec.inner_dim)
+        self.w_value = ElasticLinear(spec.inner_dim, model_dim)
+        self.w_gate = ElasticLinear(spec.inner_dim, model_dim)
+        self.log_neg_re = nn.Parameter(torch.full((heads, modes), math.log(0.5)))
+        self.im = nn.Parameter(math.pi * torch.arange(modes).float().repeat(heads, 1))
+        self.log_dt = nn.Parameter(_log_dt(heads))
+        self.c = nn.Parameter(torch.randn(heads, modes, 2) * math.sqrt(0.5))
+        self.d = nn.Parameter(torch.ones(heads))
+
+    def modes(self, spec: MHSSMSpec) -> Modes:
+        """Return the discretised modes of the heads and modes that the spec keeps."""
+        heads, modes = spec.num_heads, spec.state_dim
+        return discretise(
+            self.log_neg_re[:heads, :modes],
+            self.im[:heads, :modes],
+            self.log_dt[:heads],
+            self.c[:heads, :modes],
+            self.d[:heads],
+        )
+
+    def enter(self, x_BTD: Tensor, spec: MHSSMSpec) -> Tensor:
+        """Project into heads: (B, T, H, P)."""
+        u_BTX = self.w_in(x_BTD, spec.inner_dim)
+        return u_BTX.unflatten(-1, (spec.num_heads, self.head_dim))
+
+    def leave(self, y_BTHP: Tensor) -> Tensor:
+        """Apply the activation after the scan: (B, T, H * P)."""
+        return F.silu(y_BTHP.flatten(-2))
+
+    def gate(self, z_BTX: Tensor) -> Tensor:
+        """Mix the heads and gate: (B, T, D)."""
+        return self.w_value(z_BTX) * torch.sigmoid(self.w_gate(z_BTX))
+
+    def scan(self, x_BTD: Tensor, spec: MHSSMSpec) -> Tensor:
+        """Run the training form up to the activation: (B, T, H * P)."""
+        return self.leave(ssm_conv(self.enter(x_BTD, spec), self.modes(spec)))
+
+
+def _log_dt(heads: int) -> Tensor:
+    low, high = (math.log(dt) for dt in DT_RANGE)
+    spaced = torch.linspace(low, high, heads)
+    return spaced[torch.tensor(spread_order(heads))]

@@ -1,0 +1,1 @@
+"""Word error rate, its intervals, emission delay and latency; numpy and jiwer, no torch."""

@@ -1,0 +1,25 @@
+"""Recipes: ready-made training configurations, as functions of the corpus's vocabulary size."""
+
+from collections.abc import Callable
+
+from todm.core.config import SupernetConfig
+from todm.core.errors import ConfigError
+from todm.recipes import asr
+
+RECIPES: dict[str, Callable[[int], SupernetConfig]] = {
+    "tiny": asr.tiny,
+    "espeak_digits": asr.espeak_digits,
+    "fsdd": asr.fsdd,
+    "an4": asr.an4,
+}
+
+
+def recipe(name: str, vocab_size: int) -> SupernetConfig:
+    """Return a recipe's configuration for a vocabulary.
+
+    Raises:
+        ConfigError: no such recipe.
+    """
+    if name not in RECIPES:
+        raise ConfigError(f"no recipe {name!r}; there are {', '.join(sorted(RECIPES))}")
+    return RECIPES[name](vocab_size)

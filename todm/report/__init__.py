@@ -1,0 +1,1 @@
+"""The report stage: artifacts to one self-contained HTML page."""

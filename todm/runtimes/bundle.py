@@ -1,0 +1,101 @@
+"""A bundle on disk: which files it holds and what a runtime must know before it loads them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from todm.core.artifact import Artifact, load_artifact
+from todm.core.contract import StreamContract
+from todm.core.errors import ArtifactError
+from todm.core.specs import SubnetSpec
+from todm.core.target import Form
+from todm.decode.tokens import TokenTable
+
+Precision = Literal["fp32", "int8"]
+PARTS = ("encoder", "decoder", "joiner")
+PTE = "model.pte"
+TOKENS = "tokens.txt"
+TABLE = "token_table.json"
+CONTRACT = "contract.json"
+SPEC = "spec.json"
+CARD = "README.md"
+PROFILE = "profile.json"
+"""The device that the bundle was exported for, if one was named."""
+PARITY = "parity.json"
+
+
+def onnx_name(part: str, precision: Precision) -> str:
+    """Return the file name of a part of the ONNX form."""
+    return f"{part}.onnx" if precision == "fp32" else f"{part}.{precision}.onnx"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An exported recogniser, opened but not loaded."""
+
+    artifact: Artifact
+    contract: StreamContract
+    spec: SubnetSpec
+    table: TokenTable
+
+    def onnx_files(self, precision: Precision) -> dict[str, Path]:
+        """Return the file of each ONNX part; a part that has no int8 form stays fp32.
+
+        Raises:
+            ArtifactError: the bundle has no ONNX form of that precision.
+        """
+        names = self.loaded_names("onnx", precision)
+        return {part: self.artifact.file(name) for part, name in zip(PARTS, names, strict=False)}
+
+    def pte_file(self, precision: Precision) -> Path:
+        """Return the ExecuTorch program.
+
+        Raises:
+            ArtifactError: the bundle has none of that precision.
+        """
+        return self.artifact.file(self.loaded_names("executorch", precision)[0])
+
+    def loaded_names(self, form: Form, precision: Precision) -> tuple[str, ...]:
+        """Return the files that a device loads: the network's, then ``tokens.txt``.
+
+        Raises:
+            ArtifactError: the bundle lacks that form or precision.
+        """
+        names = loaded_names(form, precision, frozenset(self.artifact.manifest.files))
+        if names is None:
+            raise ArtifactError(
+                f"{self.artifact.path}: holds no {form} form in {precision}; "
+                f"export it with that target or choose another runtime or precision"
+            )
+        return names
+
+
+def loaded_names(form: Form, precision: Precision, files: frozenset[str]) -> tuple[str, ...] | None:
+    """Return the files that a device loads for a form, or None when they are not all there."""
+    if form == "executorch":
+        return (PTE, TOKENS) if precision == "fp32" and PTE in files else None
+    if onnx_name("encoder", precision) not in files:
+        return None
+    wanted = tuple(
+        name if (name := onnx_name(part, precision)) in files else onnx_name(part, "fp32")
+        for part in PARTS
+    )
+    return (*wanted, TOKENS) if files.issuperset(wanted) else None
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Open a bundle and check every byte of it against its manifest.
+
+    Raises:
+        ArtifactError: no bundle, or damaged.
+        ConfigError: a value in it is not what this todm writes.
+    """
+    artifact = load_artifact(path, "bundle")
+    contract = StreamContract.read_json(artifact.file(CONTRACT))
+    spec = SubnetSpec.read_json(artifact.file(SPEC))
+    table = TokenTable.read_json(artifact.file(TABLE))
+    if table.size != contract.vocab_size:
+        raise ArtifactError(
+            f"{path}: {table.size} tokens but {contract.vocab_size} outputs; export it anew"
+        )
+    return Bundle(artifact, contract, spec, table)
