@@ -83,7 +83,8 @@ def test_clipping_bounds_value_and_gradient(alpha: float) -> None:
 
 
 def test_clipped_ratio_by_hand() -> None:
-    p_V, q_V = torch.tensor([0.9, 0.1]).double(), torch.tensor([0.02, 0.98]).double()
+    p_V = torch.tensor([0.9, 0.1], dtype=torch.float64)
+    q_V = torch.tensor([0.02, 0.98], dtype=torch.float64)
     value, _ = alpha_divergence(p_V.log(), q_V.log(), alpha_min=-1.0, alpha_max=-1.0, clip=5.0)
     inverse = [0.02 / 0.9, 5.0]  # q / p = 9.8 is cut to 5
     want = (0.02 * (inverse[0] - 1.0) + 0.98 * (inverse[1] - 1.0)) / 2.0
@@ -132,3 +133,36 @@ def test_lattice_without_any_node_is_zero() -> None:
     (grad,) = torch.autograd.grad(loss, student)
     assert float(loss.detach()) == 0.0
     assert float(grad.abs().sum()) == 0.0
+
+
+def test_lattice_in_several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher, student, mask_BTU, gate_B = lattice_case()
+    whole = lattice_distillation(teacher, student, mask_BTU, gate_B)
+    (whole_grad,) = torch.autograd.grad(3.0 * whole, student)
+    monkeypatch.setattr("todm.losses.alpha_divergence.CHUNK_ELEMENTS", 20)
+    parts = lattice_distillation(teacher, student, mask_BTU, gate_B)
+    (parts_grad,) = torch.autograd.grad(3.0 * parts, student)
+    torch.testing.assert_close(parts, whole, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(parts_grad, whole_grad, rtol=1e-12, atol=1e-14)
+
+
+def test_lattice_gradient_is_that_of_the_clipped_surrogate() -> None:
+    teacher, student, mask_BTU, gate_B = lattice_case()
+    loss = lattice_distillation(4.0 * teacher, student, mask_BTU, gate_B, clip=2.0)
+    (grad,) = torch.autograd.grad(loss, student)
+    _, surrogate_BTU = alpha_divergence(
+        (4.0 * teacher).log_softmax(-1), student.log_softmax(-1), clip=2.0
+    )
+    nodes_B = mask_BTU.sum((1, 2))
+    want = ((surrogate_BTU * mask_BTU).sum((1, 2)) * gate_B / nodes_B).mean()
+    (want_grad,) = torch.autograd.grad(want, student)
+    torch.testing.assert_close(grad, want_grad, rtol=1e-10, atol=1e-12)
+
+
+def test_lattice_keeps_half_precision_gradients() -> None:
+    teacher, student, mask_BTU, gate_B = lattice_case()
+    half = student.detach().bfloat16().requires_grad_()
+    loss = lattice_distillation(teacher.bfloat16(), half, mask_BTU, gate_B.float())
+    (grad,) = torch.autograd.grad(loss, half)
+    assert loss.dtype == torch.float32
+    assert grad.dtype == torch.bfloat16

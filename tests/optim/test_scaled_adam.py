@@ -87,11 +87,12 @@ class SlowScaledAdam:
         if s["rms"] < 1e-5 and ds < 0:
             ds = 0.0
         size = float(s["rms"])
-        return min(max(-0.1, min(0.1, ds)), (3.0 - size) / max(size, 1e-5))
+        room = (3.0 - size) / max(size, 1e-5)
+        return float(min(max(-0.1, min(0.1, ds)), room))
 
 
 def rms(p: Tensor) -> float:
-    return float((p.detach() ** 2).mean().sqrt())
+    return math.sqrt(float((p.detach() ** 2).mean()))
 
 
 @pytest.mark.parametrize("scale", [1.5, 3.0])
@@ -213,14 +214,14 @@ def test_size_stays_within_the_limits() -> None:
     for _ in range(400):
         for p in (big, poles, scalar):
             p.grad = -torch.ones_like(p)  # always asks for growth
-        tiny.grad = torch.ones_like(tiny)  # always asks to shrink
+        tiny.grad = tiny.detach().sign()  # always asks to shrink
         optimizer.step()
     # Every 4 steps the push adds 4 lr rms and the ceiling takes rms - 3 away: a soft limit.
     assert 2.9 < rms(big) <= 3.0 / (1 - 4 * 0.045)
     assert float(scalar.detach()) == 10.0
     assert rms(poles) > 27.7  # no ceiling here
     assert torch.isfinite(tiny).all()
-    assert rms(tiny) < 1e-3  # a tensor near the floor moves at the floor's pace
+    assert 0.0 < rms(tiny) < 1e-5  # below the floor it moves at the floor's pace
 
 
 def test_update_is_relative_to_size() -> None:

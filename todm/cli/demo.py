@@ -33,5 +33,6 @@ def demo(
     from todm.cli.output import say
     from todm.flows.demo import run
 
-    table = run(out, corpus_dir=corpus_dir, max_wer=max_wer)
-    say(table, {}, as_json=as_json)
+    result = run(out, corpora_dir=corpus_dir, max_wer=max_wer)
+    say(result.table, result.to_json(), as_json=as_json)
+    result.require()

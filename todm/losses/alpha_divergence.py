@@ -19,9 +19,14 @@ averaged over the valid nodes of an utterance and weighted by the teacher's qual
 plain sum is about T times too strong, and an untrained teacher misleads).
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+CHUNK_ELEMENTS = 1 << 16
+"""Elements of a lattice handled at a time on a CPU, so that the temporaries stay in its cache."""
 
 
 def alpha_divergence(
@@ -33,15 +38,24 @@ def alpha_divergence(
     clip: float = 5.0,
 ) -> tuple[Float[Tensor, "*X"], Float[Tensor, "*X"]]:
     """Return the divergence (clipped, no gradient) and the surrogate whose gradient counts."""
+    options = (alpha_min, alpha_max, clip)
     with torch.no_grad():
-        q_XV = student_logp_XV.exp()
-        log_r_XV = teacher_logp_XV - student_logp_XV
-        low_X, rho_low_XV = _end(q_XV, log_r_XV, alpha_min, clip)
-        high_X, rho_high_XV = _end(q_XV, log_r_XV, alpha_max, clip)
-        take_low_X = low_X > high_X
-        weight_XV = q_XV * torch.where(take_low_X[..., None], rho_low_XV, rho_high_XV)
-        value_X = torch.where(take_low_X, low_X, high_X)
+        value_X, weight_XV, _ = _weigh(teacher_logp_XV, student_logp_XV, options)
     return value_X, -(weight_XV * student_logp_XV).sum(-1)
+
+
+def _weigh(
+    teacher_logp_XV: Tensor, student_logp_XV: Tensor, options: tuple[float, float, float]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the larger D of both ends, its q rho, and q."""
+    alpha_min, alpha_max, clip = options
+    q_XV = student_logp_XV.exp()
+    log_r_XV = teacher_logp_XV - student_logp_XV
+    low_X, rho_low_XV = _end(q_XV, log_r_XV, alpha_min, clip)
+    high_X, rho_high_XV = _end(q_XV, log_r_XV, alpha_max, clip)
+    take_low_X = low_X > high_X
+    rho_XV = torch.where(take_low_X[..., None], rho_low_XV, rho_high_XV)
+    return torch.where(take_low_X, low_X, high_X), rho_XV.mul_(q_XV), q_XV
 
 
 def _end(q_XV: Tensor, log_r_XV: Tensor, alpha: float, clip: float) -> tuple[Tensor, Tensor]:
@@ -71,13 +85,56 @@ def lattice_distillation(
 
     The value is the divergence's, the gradient the surrogate's.
     """
-    teacher_XV = teacher_logits_BTUV.detach()[node_mask_BTU].log_softmax(-1)
-    student_XV = student_logits_BTUV[node_mask_BTU].log_softmax(-1)
     nodes_B = node_mask_BTU.sum((1, 2)).clamp(min=1)
-    weight_BTU = (gate_B / nodes_B / gate_B.shape[0]).detach()[:, None, None]
-    weight_X = weight_BTU.expand(node_mask_BTU.shape)[node_mask_BTU]
-    value_X, surrogate_X = alpha_divergence(
-        teacher_XV, student_XV, alpha_min=alpha_min, alpha_max=alpha_max, clip=clip
+    weight_B = (gate_B / nodes_B / gate_B.shape[0]).detach()
+    loss: Tensor = _LatticeFunction.apply(  # type: ignore[no-untyped-call]
+        teacher_logits_BTUV,
+        student_logits_BTUV,
+        node_mask_BTU,
+        weight_B,
+        (alpha_min, alpha_max, clip),
     )
-    surrogate = (weight_X * surrogate_X).sum()
-    return surrogate + ((weight_X * value_X).sum() - surrogate).detach()
+    return loss
+
+
+class _LatticeFunction(torch.autograd.Function):
+    """Value and gradient of the weighted sum over nodes, both in one chunked pass forward.
+
+    d surrogate / d logits = q sum_v(q rho) - q rho, so no graph over the lattice is kept.
+    """
+
+    @staticmethod
+    def forward(  # noqa: PLR0917 - torch passes them by position
+        ctx: Any,
+        teacher_BTUV: Tensor,
+        student_BTUV: Tensor,
+        mask_BTU: Tensor,
+        weight_B: Tensor,
+        options: tuple[float, float, float],
+    ) -> Tensor:
+        num_symbols = student_BTUV.shape[-1]
+        wide = torch.promote_types(student_BTUV.dtype, torch.float32)
+        teacher_NV = teacher_BTUV.reshape(-1, num_symbols)
+        student_NV = student_BTUV.reshape(-1, num_symbols)
+        weight_N = weight_B[:, None, None].expand(mask_BTU.shape).reshape(-1).to(wide)
+        grad_NV = torch.zeros_like(student_NV)
+        total = student_NV.new_zeros((), dtype=wide)
+        nodes_X = mask_BTU.reshape(-1).nonzero()[:, 0]
+        on_cpu = nodes_X.device.type == "cpu"
+        chunk = max(1, CHUNK_ELEMENTS // num_symbols if on_cpu else len(nodes_X))
+        for part_X in torch.split(nodes_X, chunk):
+            teacher_XV = teacher_NV.index_select(0, part_X).log_softmax(-1, dtype=wide)
+            student_XV = student_NV.index_select(0, part_X).log_softmax(-1, dtype=wide)
+            value_X, rho_XV, q_XV = _weigh(teacher_XV, student_XV, options)
+            weight_X = weight_N[part_X]
+            total += weight_X @ value_X
+            part_XV = q_XV.mul_(rho_XV.sum(-1, keepdim=True)).sub_(rho_XV)
+            part_XV.mul_(weight_X[:, None])
+            grad_NV.index_copy_(0, part_X, part_XV.to(grad_NV.dtype))
+        ctx.save_for_backward(grad_NV.view(student_BTUV.shape))
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None, None, None]:
+        (grad_BTUV,) = ctx.saved_tensors
+        return None, grad_BTUV * grads[0].to(grad_BTUV.dtype), None, None, None
