@@ -13,7 +13,7 @@ from todm.core.data_config import AugmentConfig, LoaderConfig
 from todm.core.space import SearchSpace, spread_order
 from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
 
-LAYERS, MODEL_DIM, FFN_DIM, HEADS, HEAD_DIM, MODES, JOINER_DIM = 6, 128, 512, 32, 4, 16, 128
+LAYERS, MODEL_DIM, FFN_DIM, HEADS, HEAD_DIM, MODES, JOINER_DIM = 6, 128, 512, 16, 8, 16, 128
 
 
 def small_space(vocab_size: int) -> SearchSpace:
@@ -33,7 +33,7 @@ def small_space(vocab_size: int) -> SearchSpace:
         depths=(2, 3, 4, 5, 6),
         depth_order=spread_order(LAYERS),
         ffn_dims=(128, 256, 384, 512),
-        heads=(8, 16, 24, 32),
+        heads=(4, 8, 12, 16),
         state_dims=(8, 12, 16),
         joiner_dims=(64, 96, 128),
     )
