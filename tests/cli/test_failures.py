@@ -58,6 +58,14 @@ def test_interruption(capsys):
     assert capsys.readouterr().err == "todm: interrupted\n"
 
 
+def test_interruption_inside_a_command(monkeypatch, capsys):
+    monkeypatch.setattr("todm.core.profile.shipped_profiles", raising(KeyboardInterrupt()))
+    monkeypatch.setattr(sys, "argv", ["todm", "profiles"])
+    with pytest.raises(SystemExit) as left:
+        todm.cli.main()
+    assert (left.value.code, capsys.readouterr().err) == (130, "todm: interrupted\n")
+
+
 def test_debug_shows_the_traceback_and_then_the_line(capsys):
     assert guarded(raising(DataError("empty")), debug=True) == 2
     lines = capsys.readouterr().err.splitlines()

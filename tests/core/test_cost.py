@@ -109,7 +109,7 @@ def test_int8_bytes_differ_by_the_linears_alone():
 def test_bundle_is_weights_and_affine_overhead():
     spec = small_space(12).largest
     for (form, precision), overhead in GRAPH_OVERHEAD.items():
-        weights = sum(graph_weight_bytes(spec, precision, form).values())
+        weights = sum(graph_weight_bytes(spec, precision).values())
         extra = overhead.base_bytes + 6 * overhead.per_layer_bytes
         assert bundle_bytes(spec, precision, form) == weights + extra
     with pytest.raises(KeyError):

@@ -90,10 +90,6 @@ def test_long_inputs_take_the_fft_form():
     assert macs.scan == pytest.approx(expected, abs=channels)
 
 
-def test_rule_of_the_scan_is_the_kernels():
-    assert TOEPLITZ_MAX_FRAMES == ssm.TOEPLITZ_MAX_FRAMES
-
-
 def test_a_step_shares_front_and_predictor_and_distils_all_but_the_first():
     space, shape = small_space(12), {"batch": 16, "frames": 240, "target_len": 5}
     nets = [space.largest, space.smallest, space.middle]

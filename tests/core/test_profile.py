@@ -8,6 +8,8 @@ from todm.core.errors import ConfigError
 from todm.core.profile import DeviceProfile, load_profile, profiles_dir, shipped_profiles
 from todm.core.report import judge
 from todm.core.target import targets_for
+from todm.extract.constraints import arithmetic
+from todm.recipes.asr import small_space
 
 SHIPPED = (
     "android_mid_range",
@@ -46,6 +48,20 @@ def test_shipped_profile_is_whole(name):
         assert figure.source
     assert profile.is_this_host == (name == "this_host")
     assert targets_for(profile, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [("this_host", 1.0, 1e9), ("browser_tab", 0.35, 0.55), ("mcu_arm", 0.20, 0.35)],
+)
+def test_the_demos_devices_ask_for_nets_of_different_size(name, least, most):
+    """Shares of the largest net's MACs; the smallest net fits everywhere."""
+    space, profile = small_space(12), load_profile(name)
+    largest, smallest = (arithmetic(spec, profile) for spec in (space.largest, space.smallest))
+    limits = {k: profile.budgets[k].limit if k in profile.budgets else 1e12 for k in largest}
+    assert least <= limits["macs_per_audio_s"] / largest["macs_per_audio_s"] <= most
+    assert all(smallest[k] < 0.8 * limits[k] for k in limits)
+    assert (name == "this_host") == all(largest[k] <= limits[k] for k in limits)
 
 
 def test_both_forms_of_export_occur():

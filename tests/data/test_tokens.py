@@ -84,3 +84,10 @@ def test_damaged_tokens_txt(lines: str, tmp_path: Path) -> None:
     path.write_text(lines)
     with pytest.raises((DataError, ConfigError), match="tokens"):
         read_tokens_txt(path, "char")
+
+
+def test_a_symbol_that_sherpa_swallows_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"<unk> may not be a symbol: sherpa") as caught:
+        TokenTable.parse({"unit": "word", "symbols": ["<blk>", "<unk>", "A"]}, where="table.json")
+    assert "\n" not in str(caught.value)
+    TokenTable(unit="word", symbols=("<blk>", "\u2581<unk>"))  # a word of that spelling is none

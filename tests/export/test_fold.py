@@ -1,4 +1,3 @@
-import pytest
 import torch
 from tiny_bundle import babble, random_model, unequal_spec
 
@@ -8,15 +7,12 @@ from todm.features.fbank import fbank
 from todm.kernels.ssm import ssm_scan_ref
 from todm.layers.mhssm import MHSSM
 
-FORMS = ("chunk_fold", "unrolled")
 
-
-@pytest.mark.parametrize("form", FORMS)
-def test_the_scan_equals_the_reference(form):
+def test_the_scan_equals_the_reference():
     torch.manual_seed(1)
     spec = MHSSMSpec(num_heads=4, head_dim=3, state_dim=5)
     mixer = MHSSM(8, spec)
-    folded = folded_mixer(mixer, spec, form, 6)
+    folded = folded_mixer(mixer, spec, 6)
     u_NLHP, state_NHMP = torch.randn(2, 6, 4, 3), torch.randn(2, 4, 10, 3)
     with torch.no_grad():
         y_ref, state_ref = ssm_scan_ref(
@@ -28,11 +24,10 @@ def test_the_scan_equals_the_reference(form):
     torch.testing.assert_close(state.double(), state_ref, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("form", FORMS)
 @torch.no_grad()
-def test_the_streaming_encoder_equals_the_training_form(form):
+def test_the_streaming_encoder_equals_the_training_form():
     model, spec = random_model(), unequal_spec()
-    encoder = StreamingEncoder(model, form).eval()
+    encoder = StreamingEncoder(model).eval()
     chunk = 4 * spec.chunk_frames
     x_NTF = torch.from_numpy(fbank(babble(3.0, 5)))[None, : 15 * chunk]
     state_NS, outputs = torch.zeros(1, spec.state_floats), []
@@ -54,8 +49,7 @@ def test_the_predictor_and_joiner_equal_the_models():
     torch.testing.assert_close(JoinerStep(model)(enc_NJ, pred_NJ), model.joiner(enc_NJ, pred_NJ))
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_nothing_unused_is_carried_along(form):
-    names = set(StreamingEncoder(random_model(), form).state_dict())
+def test_nothing_unused_is_carried_along():
+    names = set(StreamingEncoder(random_model()).state_dict())
     assert not [n for n in names if n.endswith(("log_dt", "log_neg_re", ".im", ".c", ".d"))]
     assert not [n for n in names if "to_vocab" in n or "predictor" in n]

@@ -68,6 +68,19 @@ def test_the_encoder_has_sherpas_ports_and_metadata(tiny):
     assert keys["todm_chunk_frames"] == "4"
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("part", PARTS)
+def test_no_notes_of_the_exporter_are_shipped(tiny, part, precision):
+    proto = graph_of(tiny, part, precision)
+    graph = proto.graph
+    for noted in (graph, *graph.node, *graph.value_info, *graph.initializer, *graph.input):
+        assert not noted.metadata_props
+        assert not noted.doc_string
+    assert b".py" not in proto.SerializeToString()  # no path of this checkout, no stack trace
+    if part == "encoder":
+        assert {p.key for p in proto.metadata_props} >= {"model_type", "T", "todm_token_unit"}
+
+
 def test_three_streams_in_a_batch_equal_one_by_one(tiny):
     steps = OrtSteps({p: tiny.bundle / onnx_name(p, "fp32") for p in PARTS}, tiny.contract)
     features = [padded_features(samples[:16000], tiny.contract) for samples in tiny.audio[:3]]

@@ -52,6 +52,11 @@ def random_model(seed=2):
     model.predictor.conv.mul_(2.0)
     model.joiner.to_vocab.weight.mul_(4.0)
     model.joiner.to_vocab.bias[0] += 2.0
+    # Fresh norms are all alike: a mix-up would not show, and exporters store equal tensors once.
+    for module in model.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.weight.add_(0.05 * torch.randn_like(module.weight))
+            module.bias.add_(0.05 * torch.randn_like(module.bias))
     return model
 
 

@@ -59,6 +59,8 @@ def guarded(call: Callable[[], object], *, debug: bool) -> int:
         if debug:
             traceback.print_exc()
         return _tell(*explain_failure(error))
+    if result == INTERRUPTED:  # typer turns Ctrl-C inside a command into this code
+        return _tell("interrupted", INTERRUPTED)
     return result if isinstance(result, int) else 0
 
 

@@ -89,8 +89,8 @@ def state_parts(spec: SubnetSpec) -> tuple[StatePart, ...]:
     ]
     for block in spec.blocks:
         mixer = block.mixer
-        shape = (mixer.num_heads, 2 * mixer.state_dim, mixer.head_dim)
-        shapes.append((f"block{block.source_layer}.ssm", shape))
+        modes_shape = (mixer.num_heads, 2 * mixer.state_dim, mixer.head_dim)
+        shapes.append((f"block{block.source_layer}.ssm", modes_shape))
     parts, offset = [], 0
     for name, shape in shapes:
         part = StatePart(name=name, offset=offset, shape=shape)

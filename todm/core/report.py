@@ -113,7 +113,10 @@ def _commit() -> str:
     try:
         out = subprocess.run(
             ["git", "-C", str(root), "rev-parse", "--short", "HEAD"],
-            capture_output=True, text=True, timeout=10, check=False,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
@@ -136,8 +139,12 @@ def judge(profile: DeviceProfile, values: dict[str, float]) -> tuple[Verdict, ..
             why, status = budget.source, "met" if value <= budget.limit else "failed"
         verdicts.append(
             Verdict(
-                name=name, status=status, limit=budget.limit, value=value,
-                unit=BUDGET_UNITS[name], note=why,
+                name=name,
+                status=status,
+                limit=budget.limit,
+                value=value,
+                unit=BUDGET_UNITS[name],
+                note=why,
             )
         )
     return tuple(verdicts)

@@ -159,7 +159,7 @@ class SearchSpace(Value):
     def count(self) -> int:
         """Return how many different nets there are."""
         per_layer = len(self.ffn_dims) * len(self.heads) * len(self.state_dims)
-        return len(self.joiner_dims) * sum(per_layer**depth for depth in self.depths)
+        return len(self.joiner_dims) * sum(int(per_layer**depth) for depth in self.depths)
 
     def every(self) -> Iterator[SubnetSpec]:
         """Yield every net; only for small spaces."""

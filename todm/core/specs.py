@@ -37,8 +37,6 @@ class MHSSMSpec(Value):
         return 2 * self.state_dim * self.inner_dim
 
 
-
-
 class BlockSpec(Value):
     """One kept encoder layer."""
 

@@ -1,4 +1,4 @@
-"""What an export makes: form, opset, scan form and numeric scheme."""
+"""What an export makes: form, opset and numeric schemes."""
 
 from typing import Literal
 
@@ -16,23 +16,21 @@ class ExportTarget(Value):
     form: Form
     opset: int = Field(default=18, ge=18, le=25)
     """Of ONNX only; 18 is the lowest that torch's exporter writes, and the most portable."""
-    scan_form: Literal["chunk_fold", "unrolled"]
     schemes: tuple[Literal["fp32", "int8"], ...]
 
 
 def target_of(form: Form) -> ExportTarget:
-    """Return the default target of a form.
+    """Return the default target of a form; ExecuTorch is fp32 in this version.
 
-    ONNX Runtime runs the folded chunk fastest; ExecuTorch's XNNPACK an unrolled loop
-    (both measured, see docs). ExecuTorch is fp32 in this version.
+    Both forms fold the scan of a chunk into products: unrolled frame by frame it is slower in
+    ONNX Runtime and in XNNPACK alike (benchmarks/ssm_forms.py).
     """
-    if form == "onnx":
-        return ExportTarget(form=form, scan_form="chunk_fold", schemes=("fp32", "int8"))
-    return ExportTarget(form=form, scan_form="unrolled", schemes=("fp32",))
+    return ExportTarget(form=form, schemes=("fp32", "int8") if form == "onnx" else ("fp32",))
 
 
-def targets_for(profile: DeviceProfile, override: Literal["onnx", "executorch", "both"] | None
-                ) -> tuple[ExportTarget, ...]:
+def targets_for(
+    profile: DeviceProfile, override: Literal["onnx", "executorch", "both"] | None
+) -> tuple[ExportTarget, ...]:
     """Return the targets that a profile asks for, or those of the override."""
     if override == "both":
         return (target_of("onnx"), target_of("executorch"))

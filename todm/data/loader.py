@@ -24,8 +24,11 @@ from todm.data.manifest import Corpus, Utterance
 from todm.data.order import epoch_batches
 from todm.features.fbank import fbank
 
-STD_FLOOR = 0.1
-"""Least standard deviation of a bin: constant bins must not blow up when divided by it."""
+STD_FLOOR = 1.0
+"""Least standard deviation of a bin (log mel): near-constant bins, such as those above the
+band of a telephone recording, must not blow up when divided by it."""
+SILENCE_LOG_MEL = -13.0
+"""Mean log mel energy of a frame below which it is digital silence (the floor is -15.9)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -208,6 +211,9 @@ def feature_stats(
 ) -> tuple[Float32[Tensor, " F"], Float32[Tensor, " F"]]:
     """Return mean and standard deviation of each bin over a seeded subset of train.
 
+    Frames of digital silence do not count: where recordings are padded with zeros they would
+    double the deviation and halve the contrast of the speech.
+
     Raises:
         DataError: the corpus has no training part.
     """
@@ -219,9 +225,12 @@ def feature_stats(
     count, sum_F, squares_F = 0, np.zeros(1), np.zeros(1)
     for index in picked:
         features_TF = fbank(load_samples(utterances[int(index)])).astype(np.float64)
+        features_TF = features_TF[features_TF.mean(axis=1) > SILENCE_LOG_MEL]
         count += features_TF.shape[0]
         sum_F = sum_F + features_TF.sum(axis=0)
         squares_F = squares_F + np.square(features_TF).sum(axis=0)
+    if count == 0:
+        raise DataError(f"{corpus.artifact.path}: its training audio is digital silence")
     mean_F = sum_F / count
     std_F = np.sqrt(np.maximum(squares_F / count - np.square(mean_F), STD_FLOOR**2))
     return torch.from_numpy(mean_F).float(), torch.from_numpy(std_F).float()

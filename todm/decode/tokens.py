@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 BLANK = "<blk>"
 SPACE = "\u2581"
+SWALLOWED = "<unk>"
+"""Stock sherpa-onnx takes the symbol of this name for a second blank."""
 
 
 class TokenTable(Value):
@@ -31,12 +33,17 @@ class TokenTable(Value):
     symbols: tuple[str, ...] = Field(min_length=2)
 
     @model_validator(mode="after")
-    def _blank_first_no_repeats(self) -> "TokenTable":
+    def _as_every_runtime_reads_it(self) -> "TokenTable":
         if self.symbols[0] != BLANK:
             raise ValueError(f"symbol 0 must be {BLANK}, got {self.symbols[0]!r}")
         repeated = [symbol for symbol, n in Counter(self.symbols).items() if n > 1]
         if repeated:
             raise ValueError(f"repeated symbols: {' '.join(repeated[:5])}")
+        if SWALLOWED in self.symbols:
+            raise ValueError(
+                f"{SWALLOWED} may not be a symbol: sherpa-onnx would never write it; "
+                "train with a table without it, or under another name"
+            )
         for symbol in self.symbols:
             if not symbol or symbol.split() != [symbol]:
                 raise ValueError(f"a symbol may not be empty or hold white space: {symbol!r}")

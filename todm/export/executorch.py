@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from todm.core.errors import MissingExtraError, TodmError
-from todm.core.target import ExportTarget
 from todm.core.value import Value
 from todm.export.fold import (
     JoinerStep,
@@ -40,7 +39,7 @@ class Delegation(Value):
         return self.delegated_ops / max(1, self.delegated_ops + self.portable_ops)
 
 
-def export_pte(model: Transducer, target: ExportTarget, out: Path) -> dict[str, Delegation]:
+def export_pte(model: Transducer, out: Path) -> dict[str, Delegation]:
     """Write the program and return each method's delegation.
 
     Raises:
@@ -50,7 +49,7 @@ def export_pte(model: Transducer, target: ExportTarget, out: Path) -> dict[str, 
     spec = model.spec
     row_1J = torch.zeros(1, spec.joiner_dim)
     context_1C = torch.zeros(1, spec.predictor.context_size, dtype=torch.int64)
-    encoder = StreamingEncoder(model, target.scan_form)
+    encoder = StreamingEncoder(model)
     methods: dict[str, tuple[nn.Module, tuple[torch.Tensor, ...]]] = {
         "encoder": (encoder, (example_features(spec, 1), example_state(spec, 1))),
         "decoder": (PredictorStep(model), (context_1C,)),

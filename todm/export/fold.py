@@ -8,7 +8,7 @@ width, S floats of the state row, H heads, P channels of a head, M = 2 state_dim
 """
 
 import copy
-from typing import Literal, assert_never
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +19,6 @@ from todm.kernels.ssm import ChunkFold, Modes, fold, ssm_chunk
 from todm.layers.block import Block
 from todm.layers.mhssm import MHSSM
 from todm.models.rnnt import Transducer
-
-ScanForm = Literal["chunk_fold", "unrolled"]
 
 
 def plain_linear(layer: nn.Linear) -> nn.Linear:
@@ -33,30 +31,9 @@ def plain_linear(layer: nn.Linear) -> nn.Linear:
 class FoldedMHSSM(nn.Module):
     """A multi-head state-space mixer over one chunk: (N, L, D) and its state (N, H, M, P).
 
-    Subclasses differ in how they advance the scan.
+    The scan is three products per head and chunk (``kernels.ssm.ssm_chunk``). Frame by frame it
+    is slower in both runtimes (benchmarks/ssm_forms.py).
     """
-
-    def __init__(self, mixer: MHSSM, spec: MHSSMSpec) -> None:
-        super().__init__()
-        self.num_heads, self.head_dim = spec.num_heads, spec.head_dim
-        self.w_in = plain_linear(mixer.w_in)
-        self.w_value, self.w_gate = plain_linear(mixer.w_value), plain_linear(mixer.w_gate)
-
-    def advance(self, u_NLHP: Tensor, state_NHMP: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the scan's output and the next state."""
-        raise NotImplementedError
-
-    def forward(self, x_NLD: Tensor, state_NHMP: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mixer's update of x and the next state."""
-        u_NLX: Tensor = self.w_in(x_NLD)
-        u_NLHP = u_NLX.reshape(*u_NLX.shape[:2], self.num_heads, self.head_dim)
-        y_NLHP, next_NHMP = self.advance(u_NLHP, state_NHMP)
-        z_NLX = nn.functional.silu(y_NLHP.flatten(-2))
-        return self.w_value(z_NLX) * torch.sigmoid(self.w_gate(z_NLX)), next_NHMP
-
-
-class ChunkMHSSM(FoldedMHSSM):
-    """The scan as three products per head and chunk (``kernels.ssm.ssm_chunk``)."""
 
     toeplitz_HLL: Tensor
     read_HLM: Tensor
@@ -65,7 +42,10 @@ class ChunkMHSSM(FoldedMHSSM):
     decay_im_HN: Tensor
 
     def __init__(self, mixer: MHSSM, spec: MHSSMSpec, modes: Modes, chunk_frames: int) -> None:
-        super().__init__(mixer, spec)
+        super().__init__()
+        self.num_heads, self.head_dim = spec.num_heads, spec.head_dim
+        self.w_in = plain_linear(mixer.w_in)
+        self.w_value, self.w_gate = plain_linear(mixer.w_value), plain_linear(mixer.w_gate)
         for name, constant in fold(modes, chunk_frames)._asdict().items():
             self.register_buffer(name, constant.float())
 
@@ -76,52 +56,22 @@ class ChunkMHSSM(FoldedMHSSM):
         )
         return ssm_chunk(u_NLHP, state_NHMP, constants)
 
-
-class UnrolledMHSSM(FoldedMHSSM):
-    """The scan frame by frame in real arithmetic, and one product that reads all its states.
-
-    s = lam s + u as (re, im) = (c re - s im + u, s re + c im);  y = 2 Re(cb s) + d u.
-    """
-
-    pole_re_HN1: Tensor
-    pole_im_HN1: Tensor
-    read_H1M: Tensor
-    skip_H1: Tensor
-
-    def __init__(self, mixer: MHSSM, spec: MHSSMSpec, modes: Modes) -> None:
-        super().__init__(mixer, spec)
-        self.num_modes = spec.state_dim
-        read_HM = 2.0 * torch.cat([modes.cb_HN.real, -modes.cb_HN.imag], 1)
-        self.register_buffer("pole_re_HN1", modes.lam_HN.real.float()[:, :, None].clone())
-        self.register_buffer("pole_im_HN1", modes.lam_HN.imag.float()[:, :, None].clone())
-        self.register_buffer("read_H1M", read_HM.float()[:, None].clone())
-        self.register_buffer("skip_H1", modes.d_H.float()[:, None].clone())
-
-    def advance(self, u_NLHP: Tensor, state_NHMP: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the scan's output and the next state."""
-        re, im = state_NHMP[:, :, : self.num_modes], state_NHMP[:, :, self.num_modes :]
-        states = []
-        for u_NHP in u_NLHP.unbind(1):
-            re, im = (
-                self.pole_re_HN1 * re - self.pole_im_HN1 * im + u_NHP[:, :, None],
-                self.pole_im_HN1 * re + self.pole_re_HN1 * im,
-            )
-            states.append(torch.cat([re, im], 2))
-        y_NH1X = self.read_H1M @ torch.cat(states, 3)
-        y_NHLP = y_NH1X.reshape(-1, self.num_heads, len(states), self.head_dim)
-        y_NLHP = y_NHLP.transpose(1, 2)
-        return y_NLHP + self.skip_H1 * u_NLHP, states[-1]
+    def forward(self, x_NLD: Tensor, state_NHMP: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mixer's update of x and the next state."""
+        u_NLX: Tensor = self.w_in(x_NLD)
+        u_NLHP = u_NLX.reshape(*u_NLX.shape[:2], self.num_heads, self.head_dim)
+        y_NLHP, next_NHMP = self.advance(u_NLHP, state_NHMP)
+        z_NLX = nn.functional.silu(y_NLHP.flatten(-2))
+        return self.w_value(z_NLX) * torch.sigmoid(self.w_gate(z_NLX)), next_NHMP
 
 
 @torch.no_grad()
-def folded_mixer(mixer: MHSSM, spec: MHSSMSpec, form: ScanForm, chunk_frames: int) -> FoldedMHSSM:
+def folded_mixer(mixer: MHSSM, spec: MHSSMSpec, chunk_frames: int) -> FoldedMHSSM:
     """Rewrite the mixer that a spec names; its constants are computed in float64."""
     match spec:
         case MHSSMSpec():
             modes = copy.deepcopy(mixer).to("cpu", torch.float64).modes(spec)
-            if form == "chunk_fold":
-                return ChunkMHSSM(mixer, spec, modes, chunk_frames)
-            return UnrolledMHSSM(mixer, spec, modes)
+            return FoldedMHSSM(mixer, spec, modes, chunk_frames)
         case _:
             assert_never(spec)
 
@@ -129,10 +79,10 @@ def folded_mixer(mixer: MHSSM, spec: MHSSMSpec, form: ScanForm, chunk_frames: in
 class FoldedBlock(nn.Module):
     """An encoder block over one chunk."""
 
-    def __init__(self, block: Block, spec: BlockSpec, form: ScanForm, chunk_frames: int) -> None:
+    def __init__(self, block: Block, spec: BlockSpec, chunk_frames: int) -> None:
         super().__init__()
         self.mixer_norm = copy.deepcopy(block.mixer_norm)
-        self.mixer = folded_mixer(block.mixer, spec.mixer, form, chunk_frames)
+        self.mixer = folded_mixer(block.mixer, spec.mixer, chunk_frames)
         self.ffn_norm = copy.deepcopy(block.ffn_norm)
         self.ffn_in, self.ffn_out = plain_linear(block.ffn_in), plain_linear(block.ffn_out)
 
@@ -150,13 +100,13 @@ class StreamingEncoder(nn.Module):
     The state is one flat row laid out by ``state_parts``, whatever the layers' sizes.
     """
 
-    def __init__(self, model: Transducer, form: ScanForm) -> None:
+    def __init__(self, model: Transducer) -> None:
         super().__init__()
         spec = model.spec
         self.parts = state_parts(spec)
         self.front = copy.deepcopy(model.encoder.front)
         self.blocks = nn.ModuleList(
-            FoldedBlock(model.encoder.block(b.source_layer), b, form, spec.chunk_frames)
+            FoldedBlock(model.encoder.block(b.source_layer), b, spec.chunk_frames)
             for b in spec.blocks
         )
         self.norm = copy.deepcopy(model.encoder.norm)

@@ -68,7 +68,7 @@ def export_onnx(
         TodmError: the exporter wrote an operator, type or opset that devices may lack.
     """
     spec, num = model.spec, 2
-    encoder = SherpaEncoder(StreamingEncoder(model, target.scan_form))
+    encoder = SherpaEncoder(StreamingEncoder(model))
     c_1NX = torch.zeros(1, num, UNUSED_C_WIDTH)
     context_NC = torch.zeros(num, spec.predictor.context_size, dtype=torch.int64)
     # Two tensors: the exporter takes one tensor given twice for one input.
@@ -86,6 +86,7 @@ def export_onnx(
     for part, (module, inputs, axes) in parts.items():
         paths[part] = out / onnx_name(part, "fp32")
         program = _trace(module, inputs, axes, _PORTS[part], target.opset)
+        strip_notes(program.model)
         for key, value in keys[part].items():
             program.model.metadata_props[key] = value
         program.save(str(paths[part]), external_data=False)
@@ -120,6 +121,25 @@ def _trace(
             dynamic_shapes=tuple({axis: streams} for axis in batch_axes),
             verbose=False,
         )
+
+
+def strip_notes(model: Any) -> None:
+    """Remove what torch's exporter notes beside a graph: nothing that a runtime reads.
+
+    Each node carries its stack trace, class names and place in the torch graph, each value its
+    place in the program's signature: most of the overhead of a small net's file, and the paths
+    of this checkout, so that two machines would write different bytes.
+
+    Args:
+        model: An ``onnx_ir.Model``; changed in place.
+    """
+    graph = model.graph
+    values = [*graph.inputs, *graph.initializers.values()]
+    for node in graph:
+        values += node.outputs
+    for noted in (model, graph, *graph, *values):
+        noted.metadata_props.clear()
+        noted.doc_string = None
 
 
 def check_graph(path: Path, opset: int) -> None:

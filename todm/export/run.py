@@ -57,7 +57,7 @@ def run(
         InputError: less than 60 s of speech.
         ConfigError: targets that no export makes.
         ArtifactError: no subnet, or damaged.
-        GateError: a form computes something else; no bundle is left.
+        GateError: a form computes something else; no bundle is left, or the earlier one.
         MissingExtraError: an exporter's package is not installed.
     """
     check_targets(targets)
@@ -111,9 +111,10 @@ def require(report: Report, where: Path) -> None:
     failed = [v for v in report.verdicts if v.status == "failed"]
     if failed:
         shown = "; ".join(f"{v.name} {v.value:.3g} > {v.limit:g} ({v.note})" for v in failed[:4])
+        left = "the bundle that stood there is untouched" if where.exists() else "no bundle left"
         raise GateError(
-            f"{where}: {len(failed)} parity checks failed, no bundle left: {shown}; "
-            "try the other scan form, or report it with the subnet"
+            f"{where}: {len(failed)} parity checks failed, {left}: {shown}; "
+            "report it with the subnet"
         )
 
 

@@ -38,7 +38,7 @@ def arithmetic(spec: SubnetSpec, profile: DeviceProfile) -> dict[str, float]:
 
 def least(spec: SubnetSpec, profile: DeviceProfile) -> dict[str, float]:
     """Return what a subnet needs at the very least: its bundle is no smaller than its weights."""
-    weights = graph_weight_bytes(spec, profile.numeric, graph_form(profile))
+    weights = graph_weight_bytes(spec, profile.numeric)
     return {**arithmetic(spec, profile), "bundle_bytes": float(sum(weights.values()))}
 
 

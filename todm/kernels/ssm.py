@@ -11,9 +11,8 @@ Sources: Gu et al. 2022 (S4D, arXiv 2206.11893) for the diagonal form and its in
 Fathullah et al. 2023 (MH-SSM, arXiv 2305.12498) for the heads. Sharing A, C and dt inside a head
 is our choice: the chunk form then folds to H real matrix products.
 
-One definition, five forms: ``ssm_scan_ref`` (slow, obvious), ``ssm_toeplitz`` and ``ssm_fft``
-(training), ``ssm_chunk`` over a ``ChunkFold`` (streaming) and ``ssm_unrolled`` (streaming where
-a runtime prefers elementwise steps).
+One definition, four forms: ``ssm_scan_ref`` (slow, obvious), ``ssm_toeplitz`` and ``ssm_fft``
+(training) and ``ssm_chunk`` over a ``ChunkFold`` (streaming).
 """
 
 import math
@@ -23,8 +22,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-TOEPLITZ_MAX_FRAMES = 256
-"""Up to here the T x T product beats the FFT on CPU (measured by benchmarks/ssm_forms.py)."""
+from todm.core.cost_training import TOEPLITZ_MAX_FRAMES
 
 
 class Modes(NamedTuple):
@@ -111,8 +109,9 @@ def ssm_toeplitz(
     return y_HTX.reshape(heads, frames, batch, width).permute(2, 1, 0, 3)
 
 
-def ssm_fft(u_BTHP: Float[Tensor, "B T H P"], k_HT: Float[Tensor, "H T"]
-            ) -> Float[Tensor, "B T H P"]:
+def ssm_fft(
+    u_BTHP: Float[Tensor, "B T H P"], k_HT: Float[Tensor, "H T"]
+) -> Float[Tensor, "B T H P"]:
     """Convolve by FFT of length >= 2 T; the training form for long inputs."""
     frames = u_BTHP.shape[1]
     size = fft_size(frames)
@@ -135,9 +134,11 @@ def ssm_conv(u_BTHP: Float[Tensor, "B T H P"], modes: Modes) -> Float[Tensor, "B
     k_HT = kernel(modes, frames).to(u_BTHP.dtype)
     if frames <= TOEPLITZ_MAX_FRAMES:
         return ssm_toeplitz(u_BTHP, k_HT)
-    return ssm_fft(u_BTHP.float(), k_HT.float()).to(u_BTHP.dtype) if (
-        u_BTHP.dtype in (torch.bfloat16, torch.float16)
-    ) else ssm_fft(u_BTHP, k_HT)
+    return (
+        ssm_fft(u_BTHP.float(), k_HT.float()).to(u_BTHP.dtype)
+        if (u_BTHP.dtype in (torch.bfloat16, torch.float16))
+        else ssm_fft(u_BTHP, k_HT)
+    )
 
 
 def fold(modes: Modes, chunk_frames: int) -> ChunkFold:
@@ -174,14 +175,3 @@ def ssm_chunk(
     c, s = fold.decay_re_HN[:, :, None], fold.decay_im_HN[:, :, None]
     decayed = torch.cat([c * re - s * im, s * re + c * im], 2)
     return y_BHLP.transpose(1, 2), decayed + fold.write_HML @ u_BHLP
-
-
-def ssm_unrolled(
-    u_BLHP: Float[Tensor, "B L H P"], state_BHMP: Float[Tensor, "B H M P"], step: ChunkFold
-) -> tuple[Float[Tensor, "B L H P"], Float[Tensor, "B H M P"]]:
-    """Advance a chunk frame by frame in real arithmetic, from the fold of one frame."""
-    outputs, state = [], state_BHMP
-    for frame in range(u_BLHP.shape[1]):
-        y_B1HP, state = ssm_chunk(u_BLHP[:, frame : frame + 1], state, step)
-        outputs.append(y_B1HP)
-    return torch.cat(outputs, 1), state

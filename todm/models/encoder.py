@@ -49,8 +49,7 @@ class Encoder(nn.Module):
     def folds(self, spec: SubnetSpec, chunk_frames: int) -> list[ChunkFold]:
         """Return the chunk form of every kept mixer."""
         return [
-            fold(self.block(b.source_layer).mixer.modes(b.mixer), chunk_frames)
-            for b in spec.blocks
+            fold(self.block(b.source_layer).mixer.modes(b.mixer), chunk_frames) for b in spec.blocks
         ]
 
     def step(
@@ -70,14 +69,14 @@ class Encoder(nn.Module):
         """
         parts = state_parts(spec)
         views = [
-            state_BS[:, p.offset : p.offset + p.num_floats].unflatten(1, p.shape) for p in parts
+            state_BS[:, p.offset : p.offset + p.num_floats].reshape(-1, *p.shape) for p in parts
         ]
         x_BTD, caches = self.front.step(features_BTF, (views[0], views[1]))
         states = []
-        for block_spec, state, chunk_fold in zip(spec.blocks, views[2:], folds, strict=True):
+        for block_spec, view, chunk_fold in zip(spec.blocks, views[2:], folds, strict=True):
             block = self.block(block_spec.source_layer)
             u_BTHP = block.mixer.enter(block.mixer_norm(x_BTD), block_spec.mixer)
-            y_BTHP, state = ssm_chunk(u_BTHP, state, chunk_fold)
+            y_BTHP, state = ssm_chunk(u_BTHP, view, chunk_fold)
             x_BTD = x_BTD + block.mixer.gate(block.mixer.leave(y_BTHP))
             x_BTD = x_BTD + block.ffn(x_BTD, block_spec)
             states.append(state)

@@ -35,6 +35,4 @@ class Predictor(nn.Module):
         known = (ids_BX >= 0).to(self.conv.dtype)[..., None]
         e_BXE = self.embed(ids_BX.clamp(min=0)) * known
         size = targets_BU.shape[1] + 1
-        return F.silu(
-            sum(e_BXE[:, i : i + size] * self.conv[i] for i in range(self.context_size))
-        )
+        return F.silu(sum(e_BXE[:, i : i + size] * self.conv[i] for i in range(self.context_size)))

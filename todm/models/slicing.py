@@ -12,6 +12,7 @@ def slice_weights(supernet: Transducer, spec: SubnetSpec) -> Transducer:
     Raises:
         ValueError: the spec does not fit inside the supernet.
     """
+    _check_fixed_axes(supernet.spec, spec)
     twin = Transducer(spec)
     source = supernet.state_dict()
     sliced = {}
@@ -26,6 +27,18 @@ def slice_weights(supernet: Transducer, spec: SubnetSpec) -> Transducer:
     twin = twin.to(dtype)
     twin.load_state_dict(sliced)
     return twin.train(supernet.training)
+
+
+def _check_fixed_axes(whole: SubnetSpec, spec: SubnetSpec) -> None:
+    """Refuse a spec that differs where nets do not shrink: its blocks would be no trained net."""
+    fixed = ("front", "model_dim", "predictor", "vocab_size")
+    wrong = [name for name in fixed if getattr(spec, name) != getattr(whole, name)]
+    head_dims = {block.mixer.head_dim for block in (*spec.blocks, *whole.blocks)}
+    if wrong or len(head_dims) > 1:
+        raise ValueError(
+            f"{spec.short_name} does not fit in the supernet: "
+            f"{', '.join(wrong) or 'head_dim'} must equal the supernet's"
+        )
 
 
 def num_parameters(model: torch.nn.Module) -> int:

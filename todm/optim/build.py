@@ -55,7 +55,8 @@ class StepOptimizer:
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> StepOptimizer:
     """Build the optimizer of a model; see the module's docstring for the groups."""
-    ssm, rest = [], []
+    ssm: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         (ssm if name.rpartition(".")[2] in SSM_NAMES else rest).append(parameter)
     scaled = config.kind == "scaled_adam"
@@ -66,5 +67,3 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> StepOptimizer:
         groups, lr=config.lr, betas=config.betas, clipping_scale=config.clipping_scale
     )
     return StepOptimizer(inner, [config.lr, config.ssm_lr][: len(groups)])
-
-

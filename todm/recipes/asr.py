@@ -39,17 +39,23 @@ def small_space(vocab_size: int) -> SearchSpace:
     )
 
 
+LIGHT_MASKS = AugmentConfig(
+    time_masks=1, time_mask_max_frames=12, freq_masks=2, freq_mask_max_bins=8
+)
+"""For words of a few hundred milliseconds; heavier masks slow the start (docs/log.md)."""
+
+
 def fsdd(vocab_size: int) -> SupernetConfig:
     """Digit strings of FSDD, whole words."""
     return SupernetConfig(
         recipe="fsdd",
         space=small_space(vocab_size),
-        data=LoaderConfig(batch_size=16),
+        data=LoaderConfig(batch_size=16, augment=LIGHT_MASKS),
         loss=LossConfig(),
         sandwich=SandwichConfig(),
         distill=DistillConfig(),
         optim=OptimConfig(),
-        schedule=ScheduleConfig(steps=3000),
+        schedule=ScheduleConfig(steps=2500, final_fraction=0.2),
         run=RunConfig(),
     )
 
@@ -58,16 +64,17 @@ def espeak_digits(vocab_size: int) -> SupernetConfig:
     """Digit strings of synthesised voices: the demo's default."""
     base = fsdd(vocab_size)
     return base.model_copy(
-        update={"recipe": "espeak_digits", "schedule": ScheduleConfig(steps=1200)}
+        update={
+            "recipe": "espeak_digits",
+            "schedule": ScheduleConfig(steps=1200, final_fraction=0.2),
+        }
     )
 
 
 def an4(vocab_size: int) -> SupernetConfig:
     """CMU AN4."""
     base = fsdd(vocab_size)
-    return base.model_copy(
-        update={"recipe": "an4", "schedule": ScheduleConfig(steps=4000)}
-    )
+    return base.model_copy(update={"recipe": "an4", "schedule": ScheduleConfig(steps=4000)})
 
 
 def tiny(vocab_size: int) -> SupernetConfig:

@@ -60,7 +60,7 @@ def load_checkpoint(folder: Path, fingerprint: str) -> dict[str, Any] | None:
         return None
     try:
         content: dict[str, Any] = torch.load(source, weights_only=True)  # noqa: TID251
-    except Exception as error:  # noqa: BLE001 - torch raises many kinds for a damaged file
+    except Exception as error:
         raise ArtifactError(
             f"{source}: damaged checkpoint ({type(error).__name__}); delete it to start anew"
         ) from error

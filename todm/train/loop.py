@@ -81,25 +81,32 @@ class Loop(Generic[B]):
         """
         self._resume()
         first = self.state.step
-        bar = tqdm(
-            total=self.schedule.steps, initial=first, desc="train", unit="step", file=sys.stderr,
-            mininterval=1.0 if sys.stderr.isatty() else 8.0,
-        )
         if first < self.schedule.steps:
-            for batch in self.task.batches(first):
-                self._one_step(batch)
-                done = self.state.step
-                bar.update()
-                if done % self.run.eval_every_steps == 0 or done == self.schedule.steps:
-                    self._evaluate(bar)
-                if done % self.run.checkpoint_every_steps == 0 or done == self.schedule.steps:
-                    self._save()
-                if done == self.schedule.steps:
-                    break
-        bar.close()
+            with tqdm(
+                total=self.schedule.steps,
+                initial=first,
+                desc="train",
+                unit="step",
+                file=sys.stderr,
+                mininterval=1.0 if sys.stderr.isatty() else 8.0,
+            ) as bar:
+                self._steps(bar)
         if self.state.num_averaged:
             self.task.model.load_state_dict(self.average.mean)
         return self.state
+
+    def _steps(self, bar: "tqdm[Any]") -> None:
+        total = self.schedule.steps
+        for batch in self.task.batches(self.state.step):
+            self._one_step(batch)
+            done = self.state.step
+            bar.update()
+            if done % self.run.eval_every_steps == 0 or done == total:
+                self._evaluate(bar)
+            if done % self.run.checkpoint_every_steps == 0 or done == total:
+                self._save()
+            if done == total:
+                break
 
     def _one_step(self, batch: B) -> None:
         step, model = self.state.step, self.task.model
@@ -197,5 +204,3 @@ def _trim_log(log: Path, steps_done: int) -> None:
     scratch = log.with_suffix(".tmp")
     scratch.write_text("".join(line + "\n" for line in kept), "utf-8")
     scratch.replace(log)
-
-

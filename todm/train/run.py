@@ -1,5 +1,6 @@
 """``todm train-supernet``: corpus and configuration to a supernet artifact."""
 
+import math
 import os
 import shutil
 from pathlib import Path
@@ -11,16 +12,15 @@ from todm.core.artifact import Artifact, load_artifact, write_artifact
 from todm.core.config import SupernetConfig
 from todm.core.errors import ConfigError
 from todm.core.rng import derive_seed
+from todm.core.specs import BLANK_ID, FRAME_MS, SUBSAMPLING
 from todm.data.loader import BatchLoader, dev_features, feature_stats
 from todm.data.manifest import Corpus, open_corpus
 from todm.models.rnnt import Transducer
 from todm.models.store import BPE_MODEL, CONFIG, write_model
 from todm.optim.build import build_optimizer
-from todm.train.checkpoint import TrainState
+from todm.train.checkpoint import CHECKPOINT, TrainState
 from todm.train.loop import LOG, Loop, seeded
 from todm.train.supernet import SupernetTask
-
-STD_FLOOR = 0.1
 
 
 def run(config: SupernetConfig, corpus: Path, out: Path) -> Artifact:
@@ -44,11 +44,10 @@ def run(config: SupernetConfig, corpus: Path, out: Path) -> Artifact:
     torch.set_num_threads(config.run.threads or os.cpu_count() or 1)
     work = out.with_name(out.name + ".work")
     work.mkdir(parents=True, exist_ok=True)
-    config.write_json(work / CONFIG)
+    if not (work / CHECKPOINT).is_file():  # a run to go on with keeps its own
+        config.write_json(work / CONFIG)
     model = new_model(config, opened)
-    fabric = Fabric(
-        accelerator=config.run.accelerator, devices=1, precision=config.run.precision
-    )
+    fabric = Fabric(accelerator=config.run.accelerator, devices=1, precision=config.run.precision)
     fabric.to_device(model)
     task = SupernetTask(
         config,
@@ -70,29 +69,41 @@ def run(config: SupernetConfig, corpus: Path, out: Path) -> Artifact:
         fingerprint=f"{config.digest()}-{opened.artifact.digest}",
     )
     state = loop.train()
-    artifact = _write(config, opened, task, state, work, out)
+    artifact = _write(opened, task, state, work, out)
     shutil.rmtree(work)
     return artifact
 
 
 def new_model(config: SupernetConfig, corpus: Corpus) -> Transducer:
-    """Build the largest net, seeded, with the feature statistics of the training data."""
+    """Build the largest net, seeded, with the statistics of the training data.
+
+    The features' mean and deviation go into the front end, and the blank's share into the
+    joiner's bias: with T frames and U tokens an utterance on average, an untrained net then gives
+    the blank T / U times the odds of all V - 1 tokens together. Without that the first steps
+    teach nothing but the blank, and the encoder takes hundreds of steps to recover
+    (docs/log.md).
+    """
     with seeded(derive_seed(config.seed, "init")):
         model = Transducer(config.space.largest)
     mean_F, std_F = feature_stats(corpus)
-    model.encoder.front.mean.copy_(torch.as_tensor(mean_F))
-    model.encoder.front.istd.copy_(1.0 / torch.as_tensor(std_F).clamp(min=STD_FLOOR))
+    frames = sum(u.duration_s for u in corpus.cuts("train")) * 1000 / (FRAME_MS * SUBSAMPLING)
+    tokens = max(1, sum(len(u.tokens) for u in corpus.cuts("train")))
+    with torch.no_grad():
+        odds = frames / tokens * (corpus.table.size - 1)
+        model.joiner.to_vocab.bias[BLANK_ID] = math.log(odds)
+    model.encoder.front.mean.copy_(mean_F)
+    model.encoder.front.istd.copy_(1.0 / std_F)
     return model
 
 
 def _write(
-    config: SupernetConfig,
     corpus: Corpus,
     task: SupernetTask,
     state: TrainState,
     work: Path,
     out: Path,
 ) -> Artifact:
+    config = task.config
     task.model.eval()
     scores = task.evaluate()
     with write_artifact(out, kind="supernet", parents={"corpus": corpus.artifact}) as draft:

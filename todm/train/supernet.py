@@ -16,11 +16,11 @@ from todm.core.rng import derive_seed
 from todm.core.specs import SubnetSpec
 from todm.data.loader import Batch, BatchLoader
 from todm.data.manifest import Utterance
+from todm.decode.tokens import TokenTable
 from todm.layers.dropout import dropout_plan
 from todm.losses.alpha_divergence import lattice_distillation
 from todm.losses.transducer import TransducerLoss, transducer_loss
 from todm.metrics.wer import word_errors
-from todm.decode.tokens import TokenTable
 from todm.models.rnnt import Transducer, encoder_lens, greedy_batch
 from todm.train.sandwich import nets_of_step
 from todm.train.task import Scores, Task
@@ -105,9 +105,7 @@ class SupernetTask(Task[Batch]):
             if leaf.grad is not None
         )
 
-    def _logits(
-        self, shared: Sequence[Tensor], spec: SubnetSpec, name: str, step: int
-    ) -> Tensor:
+    def _logits(self, shared: Sequence[Tensor], spec: SubnetSpec, name: str, step: int) -> Tensor:
         front_BTD, pred_BUE = shared
         generator = torch.Generator(front_BTD.device)
         generator.manual_seed(derive_seed(self.config.seed, "dropout", step, name))

@@ -1,0 +1,223 @@
+"""Which form of the state-space scan is the fastest where: two decisions of todm, measured.
+
+Training: the T x T product against the FFT, forward and backward, over the lengths of training
+batches; ``core.cost_training.TOEPLITZ_MAX_FRAMES`` follows from it. Streaming: the folded chunk,
+which is what todm exports, against the same recurrence unrolled frame by frame, inside a whole
+encoder in ONNX Runtime and in ExecuTorch. One thread, CPU time; the forms take turns, so that the
+machine's other work hits them alike; the least time is the fairest figure on a shared machine, the
+median stands beside it.
+
+    python benchmarks/ssm_forms.py [--quick] [--out benchmarks/results/ssm_forms.json]
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from time import process_time
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from todm.core.contract import contract_of
+from todm.core.cost_training import TOEPLITZ_MAX_FRAMES
+from todm.core.report import Measurement, Report, environment
+from todm.core.rng import derive_seed
+from todm.core.space import SearchSpace
+from todm.core.specs import MHSSMSpec, SubnetSpec
+from todm.core.target import target_of
+from todm.decode.steps import TransducerSteps
+from todm.export import fold
+from todm.export.executorch import export_pte
+from todm.export.onnx_graph import export_onnx
+from todm.kernels.ssm import Modes, ssm_fft, ssm_toeplitz
+from todm.layers.mhssm import MHSSM
+from todm.models.rnnt import Transducer
+from todm.recipes.asr import HEAD_DIM, HEADS, small_space
+from todm.runtimes.executorch import ExecutorchSteps
+from todm.runtimes.ort import OrtSteps
+
+SEED = 0
+RESULT = Path(__file__).parent / "results" / "ssm_forms.json"
+LENGTHS = (32, 64, 128, 192, 256, 320, 384, 512, 1024)
+"""Encoder frames of 40 ms: 1.3 to 41 s."""
+BATCH = 16
+TRAINING_FORMS = {"toeplitz": ssm_toeplitz, "fft": ssm_fft}
+
+
+class UnrolledMHSSM(fold.FoldedMHSSM):
+    """The scan frame by frame in real arithmetic, and one product that reads all its states."""
+
+    def __init__(self, mixer: MHSSM, spec: MHSSMSpec, modes: Modes, chunk_frames: int) -> None:
+        super().__init__(mixer, spec, modes, chunk_frames)
+        for name in list(self._buffers):
+            delattr(self, name)
+        self.num_modes = spec.state_dim
+        read_HM = 2.0 * torch.cat([modes.cb_HN.real, -modes.cb_HN.imag], 1)
+        self.register_buffer("pole_re_HN1", modes.lam_HN.real.float()[:, :, None].clone())
+        self.register_buffer("pole_im_HN1", modes.lam_HN.imag.float()[:, :, None].clone())
+        self.register_buffer("read_H1M", read_HM.float()[:, None].clone())
+        self.register_buffer("skip_H1", modes.d_H.float()[:, None].clone())
+
+    def advance(self, u_NLHP: Tensor, state_NHMP: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scan's output and the next state."""
+        re, im = state_NHMP[:, :, : self.num_modes], state_NHMP[:, :, self.num_modes :]
+        states = []
+        for u_NHP in u_NLHP.unbind(1):
+            re, im = (
+                self.pole_re_HN1 * re - self.pole_im_HN1 * im + u_NHP[:, :, None],
+                self.pole_im_HN1 * re + self.pole_re_HN1 * im,
+            )
+            states.append(torch.cat([re, im], 2))
+        y_NH1X = self.read_H1M @ torch.cat(states, 3)
+        y_NHLP = y_NH1X.reshape(-1, self.num_heads, len(states), self.head_dim)
+        return y_NHLP.transpose(1, 2) + self.skip_H1 * u_NLHP, states[-1]
+
+
+STREAMING_FORMS = {"fold": fold.FoldedMHSSM, "unrolled": UnrolledMHSSM}
+
+
+def in_turns(runs: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Return the CPU milliseconds of every run of each but the first."""
+    times_ms: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(repeats + 1):
+        for name, run in runs.items():
+            begin_s = process_time()
+            run()
+            if turn:
+                times_ms[name].append(1000.0 * (process_time() - begin_s))
+    return times_ms
+
+
+def measured(name: str, times_ms: list[float], note: str) -> Measurement:
+    """Return the least time, with the median as the upper end of its interval."""
+    least, median = min(times_ms), float(np.median(times_ms))
+    return Measurement(
+        name=name, value=least, unit="ms", low=least, high=median, n=len(times_ms),
+        note=f"{note}; least CPU time, high is the median",
+    )  # fmt: skip
+
+
+def ratio(name: str, times_ms: Mapping[str, list[float]], other: str, ours: str) -> Measurement:
+    """Return the time of the other form over ours; above 1 ours is faster."""
+    least, median = (
+        float(figure(times_ms[other]) / figure(times_ms[ours])) for figure in (min, np.median)
+    )
+    return Measurement(
+        name=name, value=least, unit="", low=min(least, median), high=max(least, median),
+        n=len(times_ms[ours]), note=f"{other} over {ours}: least times; interval with medians",
+    )  # fmt: skip
+
+
+def forward_backward(form: Callable[..., Tensor], u_BTHP: Tensor, k_HT: Tensor) -> None:
+    """Run a training form and its gradient."""
+    form(u_BTHP, k_HT).sum().backward()
+
+
+def training(lengths: tuple[int, ...], repeats: int) -> list[Measurement]:
+    """Time forward and backward of both training forms at each length."""
+    found = []
+    for frames in lengths:
+        g = torch.Generator().manual_seed(derive_seed(SEED, frames, "ssm_forms"))
+        u = torch.randn(BATCH, frames, HEADS, HEAD_DIM, generator=g).requires_grad_()
+        k = torch.randn(HEADS, frames, generator=g).requires_grad_()
+        runs = {
+            name: partial(forward_backward, form, u, k) for name, form in TRAINING_FORMS.items()
+        }
+        times_ms = in_turns(runs, repeats)
+        note = f"forward and backward, batch {BATCH}, {HEADS} heads of {HEAD_DIM}"
+        found += [measured(f"ssm_forms.{n}_ms.t{frames}", times_ms[n], note) for n in runs]
+        found.append(ratio(f"ssm_forms.fft_over_toeplitz.t{frames}", times_ms, "fft", "toeplitz"))
+        print(f"T {frames}: fft over toeplitz {found[-1].value:.2f}", flush=True)
+    return found
+
+
+def net(space: SearchSpace, *, quick: bool) -> SubnetSpec:
+    """Return the net whose encoder is timed: the largest, or one layer and half a chunk of it."""
+    less = {"blocks": space.largest.blocks[:1], "chunk_frames": 4}
+    return space.largest.model_copy(update=less if quick else {})
+
+
+def open_forms(spec: SubnetSpec, folder: Path) -> dict[str, dict[str, TransducerSteps]]:
+    """Export a random net in every form and open it in both runtimes: by runtime, by form."""
+    with torch.random.fork_rng():
+        torch.manual_seed(SEED)  # noqa: TID251 - torch's initialisers take no generator
+        model = Transducer(spec).eval()
+    contract = contract_of(spec, "char")
+    found: dict[str, dict[str, TransducerSteps]] = {"ort": {}, "executorch": {}}
+    for name, mixer in STREAMING_FORMS.items():
+        place = folder / name
+        place.mkdir()
+        # The product's own export, but for the one class that writes the scan.
+        with mock.patch.object(fold, "FoldedMHSSM", mixer):
+            files = export_onnx(model, contract, target_of("onnx"), place)
+            export_pte(model, place / "model.pte")
+        found["ort"][name] = OrtSteps(files, contract)
+        found["executorch"][name] = ExecutorchSteps(place / "model.pte", contract)
+        print(f"{name}: exported", flush=True)
+    return found
+
+
+def streaming(spec: SubnetSpec, folder: Path, repeats: int) -> list[Measurement]:
+    """Time one chunk of the encoder in both runtimes and forms."""
+    found = []
+    x_NTF = np.random.default_rng(SEED).standard_normal((1, 4 * spec.chunk_frames, 80))
+    x_NTF = x_NTF.astype(np.float32)
+    heads = spec.blocks[0].mixer
+    note = (
+        f"encoder of {len(spec.blocks)} layers, {heads.num_heads} heads of {heads.head_dim}, "
+        f"{heads.state_dim} modes, a chunk of {spec.chunk_frames} frames"
+    )
+    for runtime, forms in open_forms(spec, folder).items():
+        zero_NS = next(iter(forms.values())).zero_state()
+        runs = {name: partial(steps.encode, x_NTF, zero_NS) for name, steps in forms.items()}
+        outputs = [steps.encode(x_NTF, zero_NS)[0] for steps in forms.values()]
+        np.testing.assert_allclose(*outputs, rtol=0, atol=1e-4 * np.abs(outputs[0]).max())
+        times_ms = in_turns(runs, repeats)
+        found += [measured(f"ssm_forms.{runtime}.{n}_ms", times_ms[n], note) for n in runs]
+        name = f"ssm_forms.{runtime}.unrolled_over_fold"
+        found.append(ratio(name, times_ms, "unrolled", "fold"))
+        print(f"{runtime}: unrolled over fold {found[-1].value:.2f}", flush=True)
+    return found
+
+
+def table(report: Report) -> str:
+    """Return the figures as Markdown."""
+    env = report.environment
+    lines = [
+        "# Forms of the state-space scan",
+        f"`{env.command}` on {env.cpu} ({env.cores} shared cores, one thread), torch "
+        f"{env.versions['torch']}, {env.date}. TOEPLITZ_MAX_FRAMES = {TOEPLITZ_MAX_FRAMES}.",
+        "| figure | value | unit | low | high | n | note |\n|---|---|---|---|---|---|---|",
+    ]
+    rows = [
+        f"| {m.name} | {m.value:.3f} | {m.unit} | {m.low:.3f} | {m.high:.3f} | {m.n} | {m.note} |"
+        for m in report.measurements
+    ]
+    return "\n\n".join(lines) + "\n" + "\n".join(rows) + "\n"
+
+
+def main() -> None:
+    """Measure and write the report and its table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a shape or two, in under a minute")
+    parser.add_argument("--out", type=Path, default=RESULT)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    lengths, repeats = ((32, 256), 3) if args.quick else (LENGTHS, 25)
+    spec = net(small_space(12), quick=args.quick)
+    with tempfile.TemporaryDirectory() as folder:
+        measurements = training(lengths, repeats)
+        measurements += streaming(spec, Path(folder), 20 if args.quick else 400)
+    report = Report(environment=environment((SEED,)), measurements=tuple(measurements))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    report.write_json(args.out)
+    args.out.with_suffix(".md").write_text(table(report), "utf-8")
+    print(f"{args.out} and {args.out.with_suffix('.md').name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""The battery of every sequence mixer: a new one adds one line to ``MIXER_CASES``."""
+
+from typing import get_args
+
+import pytest
+import torch
+from torch import Tensor
+
+from todm.core.contract import state_parts
+from todm.core.cost_training import TOEPLITZ_MAX_FRAMES
+from todm.core.specs import BlockSpec, FrontSpec, MHSSMSpec, MixerSpec, PredictorSpec, SubnetSpec
+from todm.layers.block import Block
+from todm.layers.mhssm import DT_RANGE, MHSSM
+from todm.models.rnnt import Transducer
+from todm.models.slicing import slice_weights
+
+# each mixer at its largest, and a smaller one that its prefix must hold
+MIXER_CASES = [
+    (
+        MHSSMSpec(num_heads=6, head_dim=3, state_dim=5),
+        MHSSMSpec(num_heads=4, head_dim=3, state_dim=2),
+    ),
+]
+MODEL_DIM, FFN_DIM = 12, 16
+
+each_mixer = pytest.mark.parametrize(
+    ("mixer", "smaller"), MIXER_CASES, ids=[largest.kind for largest, _ in MIXER_CASES]
+)
+
+
+def block_spec(mixer: MixerSpec, layer: int = 0) -> BlockSpec:
+    return BlockSpec(source_layer=layer, ffn_dim=FFN_DIM, mixer=mixer)
+
+
+def net_spec(*mixers: MixerSpec) -> SubnetSpec:
+    return SubnetSpec(
+        front=FrontSpec(feature_dim=8, channels=(2, 3)),
+        model_dim=MODEL_DIM,
+        blocks=tuple(block_spec(mixer, layer) for layer, mixer in enumerate(mixers)),
+        predictor=PredictorSpec(embed_dim=6),
+        joiner_dim=8,
+        vocab_size=5,
+    )
+
+
+def shaken(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    """Move every weight off its initial value: equal heads, zero biases would hide mistakes."""
+    g = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in module.parameters():
+            noise = torch.randn(p.shape, generator=g)
+            p.add_(0.2 * noise) if p.dim() < 2 else p.copy_(0.5 * p + 0.2 * noise)
+    return module.eval()
+
+
+def make_block(mixer: MixerSpec) -> Block:
+    torch.manual_seed(1)
+    block = shaken(Block(MODEL_DIM, block_spec(mixer)))
+    assert isinstance(block, Block)
+    return block
+
+
+def make_input(frames: int, batch: int = 2, width: int = MODEL_DIM) -> Tensor:
+    return torch.randn(batch, frames, width, generator=torch.Generator().manual_seed(frames))
+
+
+def test_every_mixer_has_its_case() -> None:
+    kinds = set(get_args(MixerSpec)) or {MixerSpec}
+    assert {type(largest) for largest, _ in MIXER_CASES} == kinds
+
+
+@each_mixer
+def test_no_output_depends_on_later_frames(mixer, smaller) -> None:
+    block = make_block(mixer)
+    x = make_input(9, batch=1).requires_grad_()
+    y = block(x, block_spec(mixer), None)
+    for frame in range(9):
+        (grad,) = torch.autograd.grad(y[0, frame].sum(), x, retain_graph=True)
+        assert float(grad[0, frame + 1 :].abs().sum()) == 0.0
+        reached = grad[0, : frame + 1].abs().sum(-1)
+        assert bool((reached > 0.0).all())  # and the past is not forgotten
+
+
+@each_mixer
+def test_no_output_depends_on_later_frames_of_a_long_input(mixer, smaller) -> None:
+    """An FFT leaks its rounding error, 1e-16 here, and no more."""
+    block = make_block(mixer).double()
+    frames = TOEPLITZ_MAX_FRAMES + 50
+    x = make_input(frames, batch=1).double().requires_grad_()
+    y = block(x, block_spec(mixer), None)
+    for frame in (0, 100, frames - 2):
+        (grad,) = torch.autograd.grad(y[0, frame].square().sum(), x, retain_graph=True)
+        assert float(grad[0, frame + 1 :].abs().max()) <= 1e-13 * float(grad.abs().max())
+
+
+@each_mixer
+@pytest.mark.parametrize("chunk_frames", [1, 3, 16, 48])
+def test_streaming_equals_offline_for_every_chunk(mixer, smaller, chunk_frames: int) -> None:
+    spec = net_spec(mixer, smaller)
+    net = Transducer(spec)
+    encoder = shaken(net).double().encoder
+    features = make_input(4 * 48, width=8).double()
+    offline = encoder(features, spec)
+    state = torch.zeros(2, spec.state_floats).double()
+    assert sum(part.num_floats for part in state_parts(spec)) == spec.state_floats
+    outputs = []
+    for part in features.split(4 * chunk_frames, 1):
+        y, state = encoder.step(part, state, spec, encoder.folds(spec, chunk_frames))
+        outputs.append(y)
+    torch.testing.assert_close(torch.cat(outputs, 1), offline, rtol=1e-12, atol=1e-12)
+
+
+@each_mixer
+def test_a_smaller_mixer_is_a_prefix_of_the_larger(mixer, smaller) -> None:
+    """Weights bit for bit, outputs in float64; the mixers of one net may differ."""
+    supernet = shaken(Transducer(net_spec(mixer, mixer, mixer))).double()
+    assert isinstance(supernet, Transducer)
+    spec = net_spec(smaller, mixer, smaller)
+    twin = slice_weights(supernet, spec)
+    whole = supernet.state_dict()
+    for name, tensor in twin.state_dict().items():
+        assert torch.equal(tensor, whole[name][tuple(slice(0, n) for n in tensor.shape)])
+    features = make_input(80, width=8).double()
+    torch.testing.assert_close(
+        twin.encoder(features, spec), supernet.encoder(features, spec), rtol=1e-12, atol=1e-12
+    )
+
+
+@each_mixer
+@pytest.mark.parametrize("frames", [1, 20, TOEPLITZ_MAX_FRAMES + 1])
+def test_gradients_are_finite_and_reach_every_weight(mixer, smaller, frames: int) -> None:
+    block = make_block(mixer)
+    for spec in (mixer, smaller):
+        block.zero_grad()
+        block(make_input(frames), block_spec(spec), None).square().mean().backward()
+        for name, p in block.named_parameters():
+            assert p.grad is not None, name
+            assert bool(torch.isfinite(p.grad).all()), name
+
+
+@each_mixer
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dtype_is_kept(mixer, smaller, dtype: torch.dtype) -> None:
+    block = make_block(mixer).to(dtype)
+    for frames in (5, TOEPLITZ_MAX_FRAMES + 1):
+        y = block(make_input(frames).to(dtype), block_spec(smaller), None)
+        assert y.dtype == dtype
+
+
+@each_mixer
+@pytest.mark.parametrize("frames", [20, TOEPLITZ_MAX_FRAMES + 1])
+def test_autocast_stays_near_float32(mixer, smaller, frames: int) -> None:
+    block, x = make_block(mixer), make_input(frames)
+    want = block(x, block_spec(mixer), None)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = block(x, block_spec(mixer), None)
+    assert found.dtype == torch.float32
+    # bfloat16 holds 8 bits: 0.4 % a product, some products deep
+    assert float((found - want).detach().abs().max()) <= 0.05 * float(want.detach().abs().max())
+
+
+@pytest.mark.parametrize("num_heads", [2, 4, 8, 12, 16])
+def test_a_prefix_of_heads_covers_the_timescales(num_heads: int) -> None:
+    """Both ends, and no gap wider than twice an even spacing (and a grid step for rounding)."""
+    mixer = MHSSM(MODEL_DIM, MHSSMSpec(num_heads=16, head_dim=2, state_dim=3))
+    kept = mixer.log_dt.detach()[:num_heads].sort().values
+    low, high = torch.tensor(DT_RANGE).log()
+    torch.testing.assert_close(kept[[0, -1]], torch.stack([low, high]))
+    gap = (high - low) / (num_heads - 1)
+    assert float(kept.diff().max()) <= float(2.0 * gap + (high - low) / 15)
+    assert bool((mixer.im.detach().diff(dim=1) > 0.0).all())  # a prefix of modes: the slow ones
