@@ -76,7 +76,7 @@ def forked(config: Path, corpus: Path, out: Path, moment: str) -> int:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     try:
         train(config, corpus, out, moment)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - a forked child must not return
         traceback.print_exc()
         os._exit(1)
     os._exit(0)

@@ -23,8 +23,9 @@ from todm.core.specs import SUBSAMPLING, BlockSpec, SubnetSpec
 from todm.core.value import Value
 
 TOEPLITZ_MAX_FRAMES = 256
-"""Up to here the T x T product beats the FFT on CPU (measured by benchmarks/ssm_forms.py);
-``kernels.ssm`` takes the figure from here."""
+"""Up to here the T x T product beats the FFT on CPU at the recipes' batch of 16 (measured by
+benchmarks/ssm_forms.py: 1.2 to 1.3 times as fast at 256, equal near 448; at a batch of 4 they
+are equal at 192). ``kernels.ssm`` takes the figure from here."""
 BACKWARD_RATIO = 2
 COMPLEX_MACS = 4
 LOSS_MACS_PER_LOGIT = 6

@@ -13,9 +13,10 @@ from todm.core.config import SupernetConfig
 from todm.core.errors import ConfigError
 from todm.core.rng import derive_seed
 from todm.core.specs import BLANK_ID, FRAME_MS, SUBSAMPLING
-from todm.data.loader import BatchLoader, dev_features, feature_stats
+from todm.data.loader import BatchLoader, feature_stats
 from todm.data.manifest import Corpus, open_corpus
 from todm.models.rnnt import Transducer
+from todm.models.scoring import corpus_samples
 from todm.models.store import BPE_MODEL, CONFIG, write_model
 from todm.optim.build import build_optimizer
 from todm.train.checkpoint import CHECKPOINT, TrainState
@@ -53,10 +54,7 @@ def run(config: SupernetConfig, corpus: Path, out: Path) -> Artifact:
         config,
         model,
         BatchLoader(opened, "train", config.data, config.seed),
-        [
-            (u, torch.as_tensor(f))
-            for u, f in dev_features(opened, "dev", config.run.eval_utterances)
-        ],
+        corpus_samples(opened, opened.table, "dev", config.run.eval_utterances),
         opened.table,
     )
     loop = Loop(

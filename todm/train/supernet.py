@@ -15,17 +15,14 @@ from todm.core.config import SupernetConfig
 from todm.core.rng import derive_seed
 from todm.core.specs import SubnetSpec
 from todm.data.loader import Batch, BatchLoader
-from todm.data.manifest import Utterance
 from todm.decode.tokens import TokenTable
 from todm.layers.dropout import dropout_plan
 from todm.losses.alpha_divergence import lattice_distillation
 from todm.losses.transducer import TransducerLoss, transducer_loss
-from todm.metrics.wer import word_errors
-from todm.models.rnnt import Transducer, encoder_lens, greedy_batch
+from todm.models.rnnt import Transducer, encoder_lens
+from todm.models.scoring import Sample, score, scoring_set
 from todm.train.sandwich import nets_of_step
 from todm.train.task import Scores, Task
-
-EVAL_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -45,13 +42,13 @@ class SupernetTask(Task[Batch]):
         config: SupernetConfig,
         model: Transducer,
         loader: BatchLoader,
-        dev: Sequence[tuple[Utterance, Tensor]],
+        dev: Sequence[Sample],
         table: TokenTable,
     ) -> None:
         self.config = config
         self.model: Transducer = model
         self.loader = loader
-        self.dev = sorted(dev, key=lambda pair: pair[1].shape[0])
+        self.dev = dev
         self.table = table
         tokens = [len(u.tokens) for u in loader.utterances]
         self.batch_tokens = config.data.batch_size * max(1.0, sum(tokens) / len(tokens))
@@ -173,17 +170,8 @@ class SupernetTask(Task[Batch]):
     @torch.inference_mode()
     def evaluate(self) -> Scores:
         """Return dev WER (one symbol a frame) and NLL per token of the three named nets."""
-        hyps: dict[str, list[str]] = {name: [] for name in self.config.space.named()}
-        for start in range(0, len(self.dev), EVAL_BATCH):
-            rows = self.dev[start : start + EVAL_BATCH]
-            device = next(self.model.parameters()).device
-            lens_B = torch.tensor([f.shape[0] for _, f in rows], device=device)
-            padded = torch.nn.utils.rnn.pad_sequence([f for _, f in rows], batch_first=True)
-            front_BTD = self.model.encoder.front(padded.to(device))
-            for name, spec in self.config.space.named().items():
-                enc_BTD = self.model.encoder.body(front_BTD, spec)
-                enc_BTJ = self.model.joiner.from_encoder(enc_BTD, spec.joiner_dim)
-                found = greedy_batch(self.model, enc_BTJ, encoder_lens(lens_B), spec)
-                hyps[name] += [self.table.decode(tokens.ids) for tokens in found]
-        refs = [utterance.text for utterance, _ in self.dev]
-        return {name: {"wer": word_errors(refs, texts).wer} for name, texts in hyps.items()}
+        data = scoring_set(self.model, self.dev, self.table, topology=self.config.loss.topology)
+        found = {
+            name: score(self.model, spec, data) for name, spec in self.config.space.named().items()
+        }
+        return {name: {"wer": scores.wer, "loss": scores.nll} for name, scores in found.items()}

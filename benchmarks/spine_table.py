@@ -1,0 +1,110 @@
+"""The Markdown of ``spine.json``: two small tables that the README quotes, then every figure."""
+
+from collections.abc import Mapping, Sequence
+
+from todm.core.report import Measurement, Report
+
+NETS = ("largest", "middle", "smallest")
+DEVICES = ("this_host", "browser_tab", "mcu_arm")
+DIGITS = {"%": 2, "points": 2, "ms": 2, "B": 0, "s": 1, "s/s": 4, "tokens": 0, "logit": 3}
+"""Decimals by unit; plain fractions have four."""
+
+Named = Mapping[str, Measurement]
+
+
+def number(value: float | None, unit: str) -> str:
+    """Return a value with the decimals of its unit."""
+    return "" if value is None else f"{value:.{DIGITS.get(unit, 4)}f}"
+
+
+def render(report: Report, title: str) -> str:
+    """Return the whole page."""
+    named = {measurement.name: measurement for measurement in report.measurements}
+    env = report.environment
+    where = (
+        f"`{env.command}` on {env.cpu} ({env.cores} cores), commit {env.commit}, Python "
+        f"{env.python}, {', '.join(f'{k} {v}' for k, v in env.versions.items())}, {env.date}."
+    )
+    return (
+        "\n\n".join(
+            [f"# {title}", where, _nets(named), _devices(named), _everything(report.measurements)]
+        )
+        + "\n"
+    )
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(named: Named, name: str, *, interval: bool = False) -> str:
+    found = named.get(name)
+    if found is None:
+        return "-"
+    text = number(found.value, found.unit)
+    if interval and found.low is not None:
+        text += f" [{number(found.low, found.unit)}, {number(found.high, found.unit)}]"
+    return text
+
+
+def _delay(named: Named, net: str) -> str:
+    ends = (_cell(named, f"emission_delay_ms.{net}.{figure}") for figure in ("median", "p95"))
+    return " / ".join(ends)
+
+
+def _nets(named: Named) -> str:
+    headers = ("net", "FSDD WER %", "AN4 WER %", "emission delay ms, median / p95 (FSDD)")
+    rows = [
+        (
+            net,
+            _cell(named, f"fsdd.wer.{net}", interval=True),
+            _cell(named, f"an4.wer.{net}", interval=True),
+            _delay(named, net),
+        )
+        for net in NETS
+    ]
+    return _table(headers, rows)
+
+
+def _devices(named: Named) -> str:
+    forms = ("onnx.fp32", "onnx.int8", "executorch.fp32")
+    headers = (
+        "device",
+        *(f"bytes {form}" for form in forms),
+        "FSDD WER %",
+        "int8 - fp32, points (FSDD)",
+        "chunk p50 / p95 ms",
+        "RTF",
+        "emission delay ms, median / p95",
+    )
+    rows = [
+        (
+            device,
+            *(_cell(named, f"bytes.{device}.{form}") for form in forms),
+            _cell(named, f"fsdd.wer.{device}", interval=True),
+            _cell(named, f"int8.fsdd.wer_delta.{device}", interval=True),
+            " / ".join(_cell(named, f"latency_ms.{p}.{device}") for p in ("p50", "p95")),
+            _cell(named, f"rtf.{device}"),
+            _delay(named, device),
+        )
+        for device in DEVICES
+    ]
+    return _table(headers, rows)
+
+
+def _everything(measurements: Sequence[Measurement]) -> str:
+    headers = ("figure", "value", "unit", "low", "high", "n", "note")
+    rows = [
+        (
+            m.name,
+            number(m.value, m.unit),
+            m.unit,
+            number(m.low, m.unit),
+            number(m.high, m.unit),
+            str(m.n),
+            m.note.replace("|", "/").replace("\n", " "),
+        )
+        for m in measurements
+    ]
+    return _table(headers, rows)
