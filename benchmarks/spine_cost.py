@@ -105,11 +105,12 @@ def step_times_s(
     total = config.schedule.steps
     first = int(np.ceil(config.sandwich.start_fraction * total))
     steps = spread_steps(first, total, rounds)
-    for turn, step in enumerate([*steps[:WARMUP_ROUNDS], *steps]):
+    warmup = steps[:WARMUP_ROUNDS]
+    for turn, step in enumerate([*warmup, *steps]):
         batch = loader.batch(step)
         for name in sorted(contenders, reverse=bool(turn % 2)):
             taken_s = contenders[name].step_s(batch, step)
-            if turn >= WARMUP_ROUNDS:
+            if turn >= len(warmup):
                 times_s[name].append(taken_s)
     return times_s
 

@@ -44,6 +44,7 @@ class System:
 
     def __init__(self, book: StageBook, plan: Plan) -> None:
         self.book, self.plan = book, plan
+        self._evaluations: dict[str, Artifact] = {}
 
     @cached_property
     def corpus(self) -> Artifact:
@@ -116,13 +117,16 @@ class System:
     ) -> Artifact:
         """Recognise the test split by a subnet (torch) or a bundle, streaming."""
         config = EvaluateConfig(runtime=runtime, precision=precision)
-        return self.book.run(
-            f"{self.plan.name}.{label}.wer_{runtime or 'torch'}_{precision}",
-            "report",
-            [config.to_json(), model.digest],
-            lambda out: run_evaluate(model.path, self.corpus.path, config, out),
-            silent=False,
-        )
+        stage = f"{self.plan.name}.{label}.wer_{runtime or 'torch'}_{precision}"
+        if stage not in self._evaluations:
+            self._evaluations[stage] = self.book.run(
+                stage,
+                "report",
+                [config.to_json(), model.digest],
+                lambda out: run_evaluate(model.path, self.corpus.path, config, out),
+                silent=False,
+            )
+        return self._evaluations[stage]
 
     def rows(self, evaluation: Artifact) -> ErrorRows:
         """Return the errors of an evaluation, grouped by what is independent."""

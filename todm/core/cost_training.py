@@ -24,7 +24,7 @@ from todm.core.value import Value
 
 TOEPLITZ_MAX_FRAMES = 256
 """Up to here the T x T product beats the FFT on CPU at the recipes' batch of 16 (measured by
-benchmarks/ssm_forms.py: 1.2 to 1.3 times as fast at 256, equal near 448; at a batch of 4 they
+benchmarks/ssm_forms.py: 1.3 times as fast at 256, equal near 448; at a batch of 4 they
 are equal at 192). ``kernels.ssm`` takes the figure from here."""
 BACKWARD_RATIO = 2
 COMPLEX_MACS = 4
