@@ -33,7 +33,7 @@ from spine_devices import (
 )
 from spine_quick import write_corpora
 from spine_system import SEED, Plan, System
-from spine_table import DEVICES, NETS, render
+from spine_table import DEVICES, render, required_names
 from token_identity import DEFAULT_SPLITS, token_identity
 
 from todm.bench.run import BenchConfig
@@ -46,7 +46,6 @@ from todm.evaluate.run import REPORT
 from todm.flows.stages import StageBook
 
 RESULTS = Path(__file__).parent / "results"
-FORMS = ("onnx.fp32", "onnx.int8", "executorch.fp32")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +60,8 @@ class Settings:
     minutes: float | None
     """Speech of the token comparison; None takes the whole corpus."""
     tokens: int
+    threads: int
+    """Of training, unless told otherwise."""
 
 
 FULL = Settings(
@@ -71,6 +72,7 @@ FULL = Settings(
     bench=BenchConfig(seconds=60.0, paced_s=8.0, repeats=3),
     minutes=None,
     tokens=5000,
+    threads=2,
 )
 QUICK = Settings(
     strings=StringConfig(num_train=24, num_dev=40, num_test=12),
@@ -84,6 +86,7 @@ QUICK = Settings(
     bench=BenchConfig(seconds=1.0, paced_s=0.0, repeats=1),
     minutes=0.1,
     tokens=0,
+    threads=1,
 )
 
 
@@ -216,34 +219,14 @@ class Spine:
         return round(total_s / 60 - 0.001, 3)
 
 
-def required_names() -> set[str]:
-    """Return the figures that issue 3 asks for; pairs of runtimes come on top."""
-    wers = {f"{corpus}.wer.{net}" for corpus in ("fsdd", "an4") for net in NETS}
-    by_device = {
-        f"{figure}.{device}"
-        for figure in ("latency_ms.p50", "latency_ms.p95", "rtf", "fsdd.wer")
-        for device in DEVICES
-    }
-    return {
-        *wers,
-        *by_device,
-        *(f"bytes.{device}.{form}" for device in DEVICES for form in FORMS),
-        *(f"emission_delay_ms.{net}.{figure}" for net in NETS for figure in ("median", "p95")),
-        *(f"int8.{corpus}.wer_delta" for corpus in ("fsdd", "an4")),
-        "fsdd.train_s",
-        "cost.ratio_to_largest",
-        "cost.wall_ratio_to_largest",
-        "sherpa.token_match",
-    }
-
-
 def run(args: argparse.Namespace, work: Path) -> set[str]:
     """Make every part that is asked for, write the report and return the names that lack."""
     work.mkdir(parents=True, exist_ok=True)
     book = StageBook(work)
     settings = QUICK if args.quick else FULL
+    threads = settings.threads if args.threads is None else args.threads
     corpora_dir = write_corpora(book) if args.quick else args.corpus_dir
-    parts = Spine(book, settings, corpora_dir, args.threads).parts
+    parts = Spine(book, settings, corpora_dir, threads).parts
     chosen = args.only or tuple(parts)
     complete = set(chosen) == set(parts)
     found = [measurement for name in chosen for measurement in parts[name]()]
@@ -280,7 +263,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="folder of all stages [runs/spine]")
     parser.add_argument("--corpus-dir", type=Path, help="holds fsdd and an4 [TODM_CORPORA]")
     parser.add_argument("--only", type=part_names, help="comma-separated parts; writes no results")
-    parser.add_argument("--threads", type=int, default=2, help="of training [2]")
+    parser.add_argument("--threads", type=int, help="of training [2; 1 with --quick]")
     parser.add_argument("--quick", action="store_true", help="a tiny trial on synthesised speech")
     parser.add_argument("--out", type=Path, help="folder of spine.json [benchmarks/results]")
     args = parser.parse_args()

@@ -6,10 +6,32 @@ from todm.core.report import Measurement, Report
 
 NETS = ("largest", "middle", "smallest")
 DEVICES = ("this_host", "browser_tab", "mcu_arm")
+FORMS = ("onnx.fp32", "onnx.int8", "executorch.fp32")
 DIGITS = {"%": 2, "points": 2, "ms": 2, "B": 0, "s": 1, "s/s": 4, "tokens": 0, "logit": 3}
 """Decimals by unit; plain fractions have four."""
 
 Named = Mapping[str, Measurement]
+
+
+def required_names() -> set[str]:
+    """Return the figures that a complete table holds; pairs of runtimes come on top."""
+    wers = {f"{corpus}.wer.{net}" for corpus in ("fsdd", "an4") for net in NETS}
+    by_device = {
+        f"{figure}.{device}"
+        for figure in ("latency_ms.p50", "latency_ms.p95", "rtf", "fsdd.wer")
+        for device in DEVICES
+    }
+    return {
+        *wers,
+        *by_device,
+        *(f"bytes.{device}.{form}" for device in DEVICES for form in FORMS),
+        *(f"emission_delay_ms.{net}.{figure}" for net in NETS for figure in ("median", "p95")),
+        *(f"int8.{corpus}.wer_delta" for corpus in ("fsdd", "an4")),
+        "fsdd.train_s",
+        "cost.ratio_to_largest",
+        "cost.wall_ratio_to_largest",
+        "sherpa.token_match",
+    }
 
 
 def number(value: float | None, unit: str) -> str:
@@ -68,10 +90,9 @@ def _nets(named: Named) -> str:
 
 
 def _devices(named: Named) -> str:
-    forms = ("onnx.fp32", "onnx.int8", "executorch.fp32")
     headers = (
         "device",
-        *(f"bytes {form}" for form in forms),
+        *(f"bytes {form}" for form in FORMS),
         "FSDD WER %",
         "int8 - fp32, points (FSDD)",
         "chunk p50 / p95 ms",
@@ -81,7 +102,7 @@ def _devices(named: Named) -> str:
     rows = [
         (
             device,
-            *(_cell(named, f"bytes.{device}.{form}") for form in forms),
+            *(_cell(named, f"bytes.{device}.{form}") for form in FORMS),
             _cell(named, f"fsdd.wer.{device}", interval=True),
             _cell(named, f"int8.fsdd.wer_delta.{device}", interval=True),
             " / ".join(_cell(named, f"latency_ms.{p}.{device}") for p in ("p50", "p95")),

@@ -115,10 +115,12 @@ def bursts(*starts_s: float, length_s: float = 2.0) -> np.ndarray:
     return samples_S.astype(np.float32)
 
 
-RUNTIMES |= {"fake": "fake_runtime:open_fake", "broken": "fake_runtime:open_broken"}
+FAKES = {"fake": "fake_runtime:open_fake", "broken": "fake_runtime:open_broken"}
 
 if __name__ == "__main__":
     from todm.bench import measure, tokens
+
+    RUNTIMES |= FAKES
 
     # In this process every runtime of a bundle is the fake one.
     RUNTIMES |= {name: RUNTIMES["fake"] for name in ("ort", "sherpa", "executorch")}

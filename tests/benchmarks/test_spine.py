@@ -197,7 +197,7 @@ def test_wrong_arguments_say_what_is_right(arguments, tmp_path):
 def test_quick_run_makes_every_figure_and_goes_on_where_it_stopped(tmp_path):
     pytest.importorskip("espeakng_loader")
     pytest.importorskip("executorch")
-    from spine import required_names
+    from spine_table import required_names
 
     arguments = ("--quick", "--threads", 1, "--work", tmp_path / "work", "--out", tmp_path / "out")
     done = run_script(*arguments)

@@ -10,6 +10,7 @@ import fake_runtime
 
 from todm.core.artifact import write_artifact
 from todm.features.wav import write_wav
+from todm.runtimes import RUNTIMES
 
 BURSTS_S = {"u1": (0.3, 1.0), "u2": (0.5,), "u3": (0.3, 0.9, 1.5)}
 
@@ -40,3 +41,9 @@ def corpus(tmp_path):
         with gzip.open(draft.path / "cuts_dev.jsonl.gz", "wt", encoding="utf-8"):
             pass
     return tmp_path / "corpus"
+
+
+@pytest.fixture(autouse=True)
+def _fake_runtimes(monkeypatch):
+    for name, where in fake_runtime.FAKES.items():
+        monkeypatch.setitem(RUNTIMES, name, where)

@@ -16,10 +16,8 @@ BUG, INTERRUPTED, WRONG_INPUT = 70, 130, 2
 _EXTRA_OF = {
     "espeakng_loader": "synth",
     "executorch": "executorch",
-    "k2": "k2",
     "lhotse": "train",
     "lightning_fabric": "train",
-    "matplotlib": "report",
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
@@ -28,7 +26,6 @@ _EXTRA_OF = {
     "sentencepiece": "train",
     "sherpa_onnx": "sherpa",
     "torch": "train",
-    "torchaudio": "torchaudio",
 }
 """Which extra brings a package, for imports at the top of a module."""
 

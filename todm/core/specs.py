@@ -116,7 +116,7 @@ class SubnetSpec(Value):
 
 
 MixerSpec = MHSSMSpec
-"""Which sequence mixer; further kinds join this union with their issues."""
+"""Which sequence mixer; further kinds join this union."""
 
 ModelSpec = SubnetSpec
-"""What search, cost, export and bench take; further kinds join this union with their issues."""
+"""What search, cost, export and bench take; further kinds join this union."""

@@ -2,7 +2,7 @@
 
 Weights per output channel, symmetric int8; activations per call, asymmetric uint8. Only products
 by a two-dimensional constant on the right are linears: the scan's folded constants stand on the
-left (and lose the signal in int8), convolutions gain nothing (spec-onnx, section 3). The integer
+left (and lose the signal in int8), convolutions gain nothing (measured). The integer
 kernels round differently per instruction set, so an int8 figure always carries its ISA.
 """
 

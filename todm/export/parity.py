@@ -4,7 +4,7 @@ On real speech, per recording and on all of them joined into one long stream: th
 over the whole recording (torch offline), torch chunk by chunk, and each runtime chunk by chunk.
 Encoder outputs may differ by rounding; greedy tokens and their frames may not differ at all.
 
-Tolerances (spec-onnx, section 4), relative to the reference's RMS and largest magnitude:
+Tolerances, relative to the reference's RMS and largest magnitude:
 same fold, torch against a runtime: 5e-6 and 1e-5; streaming against offline: 1e-5 and 3e-5.
 K encoder frames, J joiner width, R fbank frames, F mel bins, S samples.
 """

@@ -1,7 +1,7 @@
 """What stock sherpa-onnx reads beside the graphs: metadata keys and ``tokens.txt``.
 
 sherpa-onnx's ``lstm`` model type carries two float states without knowing their meaning (its C++
-class concatenates them on axis 1 and fills them with zeros; spec-onnx, section 1). So ``h`` is our
+class concatenates them on axis 1 and fills them with zeros). So ``h`` is our
 whole state row, (1, N, state floats), and ``c`` an unused (1, N, 1). A missing key ends sherpa's
 process, hence ``REQUIRED``, which todm checks before it lets sherpa load anything.
 """
