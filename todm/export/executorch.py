@@ -1,8 +1,9 @@
 """Write a subnet as one ExecuTorch program for XNNPACK: methods encoder, decoder and joiner.
 
-Shapes are static, one stream; the state row goes in and comes out, nothing is mutable. An operator
-that XNNPACK does not take runs in portable code, 68 to 98 times slower when all do (measured), so the delegated share is recorded and a method of linears or
-convolutions without any delegate is refused.
+Shapes are static, one stream; the state row goes in and comes out, nothing is mutable. An
+operator that XNNPACK does not take runs in portable code, 68 to 98 times slower when all do
+(measured), so the delegated share is recorded and a method of linears or convolutions without any
+delegate is refused.
 """
 
 from pathlib import Path
