@@ -76,9 +76,19 @@ def espeak_digits(vocab_size: int) -> SupernetConfig:
 
 
 def an4(vocab_size: int) -> SupernetConfig:
-    """CMU AN4."""
-    base = fsdd(vocab_size)
-    return base.model_copy(update={"recipe": "an4", "schedule": ScheduleConfig(steps=4000)})
+    """CMU AN4 in characters: small, many speakers, up to 20 symbols in 70 frames.
+
+    FastEmit keeps symbols from piling up on one frame, where the one-symbol limit drops them.
+    """
+    return fsdd(vocab_size).model_copy(
+        update={
+            "recipe": "an4",
+            "loss": LossConfig(fastemit=0.01),
+            "schedule": ScheduleConfig(
+                steps=4000, eden_batches=1500, eden_epochs=25, final_fraction=0.2
+            ),
+        }
+    )
 
 
 def tiny(vocab_size: int) -> SupernetConfig:
