@@ -28,16 +28,20 @@ def standard_error(wer: float, words: int) -> float:
 
 
 def by_preference(points: Sequence[FrontPoint], words: int) -> list[FrontPoint]:
-    """Order points, best first: lowest WER, then lowest NLL.
+    """Order points, best first: lowest WER; among equals the most that the device affords.
 
     The best of many WERs is partly luck: those within a standard error of the lowest count as
-    equal, and among them the NLL, a much steadier figure, decides.
+    equal. Among them the net with the most MACs comes first, because the dev split cannot tell
+    them apart and on held-out recordings the larger ones did better; the NLL does not say so, it
+    prefers small nets, whose posteriors are flatter (docs/log.md).
     """
     if not points:
         return []
     lowest = min(point.wer for point in points)
     bar = lowest + TIE_STANDARD_ERRORS * standard_error(lowest, words)
-    tied = sorted((p for p in points if p.wer <= bar), key=lambda p: (p.nll, p.wer))
+    tied = sorted(
+        (p for p in points if p.wer <= bar), key=lambda p: (-p.macs_per_audio_s, p.quality)
+    )
     rest = sorted((p for p in points if p.wer > bar), key=lambda p: p.quality)
     return tied + rest
 
