@@ -31,9 +31,9 @@ def by_preference(points: Sequence[FrontPoint], words: int) -> list[FrontPoint]:
     """Order points, best first: lowest WER; among equals the most that the device affords.
 
     The best of many WERs is partly luck: those within a standard error of the lowest count as
-    equal. Among them the net with the most MACs comes first, because the dev split cannot tell
-    them apart and on held-out recordings the larger ones did better; the NLL does not say so, it
-    prefers small nets, whose posteriors are flatter (docs/log.md).
+    equal: the dev split cannot tell them apart. Among them the net with the most MACs comes
+    first, as the budgets already say what may be spent. The NLL is no judge: it prefers small
+    nets, whose posteriors are flatter (docs/log.md, which also says what this rule was seen on).
     """
     if not points:
         return []
