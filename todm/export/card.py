@@ -70,6 +70,10 @@ def _what(body: Mapping[str, Any], contract: StreamContract) -> str:
     )
 
 
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
 def _plain(value: object) -> str:
     return "-".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 
@@ -103,7 +107,7 @@ def _precision(body: Mapping[str, Any]) -> Iterable[str]:
 
 def _parity(body: Mapping[str, Any], report: Report) -> str:
     checks = [
-        (v.name.removeprefix("parity."), f"{v.value:.3g}", f"{v.limit:g}", v.status, v.note)
+        (v.name.removeprefix("parity."), _figure(v.value), f"{v.limit:g}", v.status, v.note)
         for v in report.verdicts
     ]
     figures = [
