@@ -82,13 +82,15 @@ def new_model(config: SupernetConfig, corpus: Corpus) -> Transducer:
     (docs/log.md).
     """
     with seeded(derive_seed(config.seed, "init")):
-        model = Transducer(config.space.largest)
+        model = Transducer(config.space.largest, simple=config.loss.form == "pruned")
     mean_F, std_F = feature_stats(corpus)
     frames = sum(u.duration_s for u in corpus.cuts("train")) * 1000 / (FRAME_MS * SUBSAMPLING)
     tokens = max(1, sum(len(u.tokens) for u in corpus.cuts("train")))
     with torch.no_grad():
         odds = frames / tokens * (corpus.table.size - 1)
         model.joiner.to_vocab.bias[BLANK_ID] = math.log(odds)
+        if model.simple is not None:
+            model.simple.from_encoder.bias[BLANK_ID] = math.log(odds)
     model.encoder.front.mean.copy_(mean_F)
     model.encoder.front.istd.copy_(1.0 / std_F)
     return model

@@ -18,9 +18,10 @@ from todm.data.loader import Batch, BatchLoader
 from todm.decode.tokens import TokenTable
 from todm.layers.dropout import dropout_plan
 from todm.losses.alpha_divergence import lattice_distillation
-from todm.losses.transducer import TransducerLoss, transducer_loss
+from todm.losses.backends import open_backend
 from todm.models.rnnt import Transducer, encoder_lens
 from todm.models.scoring import Sample, score, scoring_set
+from todm.train.lattice import Encoded, Lattice, lattice_of
 from todm.train.sandwich import nets_of_step
 from todm.train.task import Scores, Task
 
@@ -29,8 +30,7 @@ from todm.train.task import Scores, Task
 class Teacher:
     """What the largest net leaves for the others."""
 
-    logits_BTUV: Tensor
-    node_mask_BTU: Tensor
+    lattice: Lattice
     gate_B: Tensor
 
 
@@ -52,6 +52,7 @@ class SupernetTask(Task[Batch]):
         self.table = table
         tokens = [len(u.tokens) for u in loader.utterances]
         self.batch_tokens = config.data.batch_size * max(1.0, sum(tokens) / len(tokens))
+        self.backend = open_backend(config.loss.backend)
         self._log: dict[str, float] = {}
 
     def batches(self, start_step: int) -> Iterator[Batch]:
@@ -89,43 +90,54 @@ class SupernetTask(Task[Batch]):
             total_steps=config.schedule.steps,
         )
         teacher: Teacher | None = None
+        start_BT: Tensor | None = None
         for name, spec in nets:
-            logits_BTUV = self._logits(shared, spec, name, step)
-            result = self._transducer_loss(logits_BTUV, batch)
-            loss = self._mix(name, logits_BTUV, result, batch, teacher)
-            yield loss
+            lattice = self._lattice(shared, spec, (name, step), batch, start_BT)
+            yield self._mix(name, lattice, batch, teacher)
+            if config.loss.pruned.share_ranges:
+                start_BT = lattice.start_BT
             if name == "largest" and len(nets) > 1 and config.distill.mode != "none":
-                teacher = self._teacher(logits_BTUV, result, batch)
+                teacher = self._teacher(lattice, batch)
         yield sum(
             (out * leaf.grad).sum()
             for out, leaf in zip((front_BTD, pred_BUE), shared, strict=True)
             if leaf.grad is not None
         )
 
-    def _logits(self, shared: Sequence[Tensor], spec: SubnetSpec, name: str, step: int) -> Tensor:
-        front_BTD, pred_BUE = shared
+    def _lattice(
+        self,
+        shared: Sequence[Tensor],
+        spec: SubnetSpec,
+        turn: tuple[str, int],
+        batch: Batch,
+        start_BT: Tensor | None,
+    ) -> Lattice:
+        """Run a net from the front end's output to its loss; ``turn`` is its name and the step."""
+        (front_BTD, pred_BUE), (name, step) = shared, turn
         generator = torch.Generator(front_BTD.device)
         generator.manual_seed(derive_seed(self.config.seed, "dropout", step, name))
         plan = dropout_plan(self.config.dropout, self.config.space, generator)
-        enc_BTD = self.model.encoder.body(front_BTD, spec, plan)
-        return self.model.joiner.lattice(enc_BTD, pred_BUE, spec.joiner_dim)
-
-    def _transducer_loss(self, logits_BTUV: Tensor, batch: Batch) -> TransducerLoss:
-        return transducer_loss(
-            logits_BTUV,
-            batch.targets_BU,
-            encoder_lens(batch.frame_lens_B),
-            batch.target_lens_B,
-            topology=self.config.loss.topology,
-            delay_penalty=self.config.loss.delay_penalty,
-            fastemit=self.config.loss.fastemit,
+        encoded = Encoded(
+            enc_BTD=self.model.encoder.body(front_BTD, spec, plan),
+            pred_BUE=pred_BUE,
+            targets_BU=batch.targets_BU,
+            frame_lens_B=encoder_lens(batch.frame_lens_B),
+            target_lens_B=batch.target_lens_B,
+        )
+        return lattice_of(
+            self.model,
+            encoded,
+            spec.joiner_dim,
+            self.config.loss,
+            self.backend,
+            step=step,
+            start_BT=start_BT,
         )
 
     def _mix(
         self,
         name: str,
-        logits_BTUV: Tensor,
-        result: TransducerLoss,
+        lattice: Lattice,
         batch: Batch,
         teacher: Teacher | None,
     ) -> Tensor:
@@ -134,9 +146,11 @@ class SupernetTask(Task[Batch]):
         The task loss is divided by the tokens of an average batch, so that every token of the
         corpus weighs the same whatever batch it falls into.
         """
-        task = result.loss_B.sum() / self.batch_tokens
+        task = lattice.objective_B.sum() / self.batch_tokens
         tokens = batch.target_lens_B.sum().clamp(min=1)
-        self._log[f"loss.{name}"] = float(result.loss_B.detach().sum() / tokens)
+        self._log[f"loss.{name}"] = float(lattice.loss.loss_B.detach().sum() / tokens)
+        if not bool(lattice.loss.valid_B.all()):
+            self._log[f"no_path.{name}"] = int((~lattice.loss.valid_B).sum())
         if name == "largest":
             return task
         loss = self.config.sandwich.task_weight * task
@@ -144,9 +158,9 @@ class SupernetTask(Task[Batch]):
             return loss
         distill = self.config.distill
         kd = lattice_distillation(
-            teacher.logits_BTUV,
-            logits_BTUV,
-            teacher.node_mask_BTU,
+            teacher.lattice.logits_BTUV.detach(),
+            lattice.logits_BTUV,
+            teacher.lattice.node_mask_BTU,
             teacher.gate_B,
             alpha_min=distill.alpha_min,
             alpha_max=distill.alpha_max,
@@ -155,17 +169,11 @@ class SupernetTask(Task[Batch]):
         self._log[f"distill.{name}"] = float(kd.detach())
         return loss + distill.weight * kd
 
-    def _teacher(self, logits_BTUV: Tensor, result: TransducerLoss, batch: Batch) -> Teacher:
-        frames, positions = logits_BTUV.shape[1:3]
-        lens_B = encoder_lens(batch.frame_lens_B)
-        t_T = torch.arange(frames, device=lens_B.device)
-        u_U = torch.arange(positions, device=lens_B.device)
-        in_time_BT = t_T < lens_B[:, None]
-        in_text_BU = u_U <= batch.target_lens_B[:, None]
-        mask_BTU = in_time_BT[:, :, None] & in_text_BU[:, None]
-        per_label_B = result.loss_B.detach() / batch.target_lens_B.clamp(min=1)
+    def _teacher(self, lattice: Lattice, batch: Batch) -> Teacher:
+        loss = lattice.loss
+        per_label_B = loss.loss_B.detach() / batch.target_lens_B.clamp(min=1)
         gate_B = torch.exp(-per_label_B) if self.config.distill.gate else (per_label_B * 0 + 1)
-        return Teacher(logits_BTUV.detach(), mask_BTU, gate_B * result.valid_B)
+        return Teacher(lattice, gate_B * loss.valid_B)
 
     @torch.inference_mode()
     def evaluate(self) -> Scores:
