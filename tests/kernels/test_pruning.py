@@ -35,13 +35,11 @@ def starts_by_hand(
         gains = [a - b for a, b in zip(inside, enters, strict=True)]
         starts.append(gains.index(max(gains)))
     starts[frames - 1 :] = [max(0, labels - width + 1)] * (padded - frames + 1)
-    for t in reversed(range(padded - 1)):  # never above a later start
+    for t in reversed(range(padded - 1)):
         starts[t] = min(starts[t], starts[t + 1])
-    bounded = []
-    for t in range(padded):  # within reach of frame 0 and of every frame before
-        reach = [rise * t, *(bounded_at + rise * (t - s) for s, bounded_at in enumerate(bounded))]
-        bounded.append(min(starts[t], *reach))
-    return bounded
+    for t in reversed(range(padded - 1)):
+        starts[t] = max(starts[t], starts[t + 1] - rise)
+    return [min(start, rise * t) for t, start in enumerate(starts)]
 
 
 @settings(max_examples=60, deadline=None)

@@ -30,9 +30,10 @@ def prune_starts(
 
     A frame keeps the ``width`` (S) neighbouring positions with the most probability: the blank
     edges that leave them, less the label edge that enters from below. The last frame ends at the
-    last position; then the starts are lowered until they never fall over time and rise by less
-    than S a frame (by at most 1 where a label consumes the frame). Frame 0 starts at 0. Where that
-    lets the last frame fall short of the last position, the pruned lattice has no path.
+    last position. Then the starts are lowered until they never fall over time, raised until none
+    is S or more above the one before (2 or more where a label consumes the frame), and cut to what
+    is in reach of frame 0, which starts at 0. Where that cuts the last frame short of the last
+    position, the pruned lattice has no path.
 
     Source: Kuang et al., 2022 (arXiv 2206.13236), section 3.2, with k2's measure of a block.
     Deviation: none where k2 computes; here S is cut to the number of positions in one place
