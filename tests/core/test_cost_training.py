@@ -16,6 +16,7 @@ from todm.core.cost_training import (
 )
 from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
 from todm.kernels import ssm
+from todm.losses.simple_transducer import simple_transducer_loss
 from todm.models.rnnt import Transducer
 from todm.recipes.asr import small_space
 
@@ -50,6 +51,20 @@ def run_by_torch(spec, batch, frames, labels, *, backward):
     return counter.get_total_flops() / 2
 
 
+def run_pruned_by_torch(spec, batch, frames, labels, width):
+    model = Transducer(spec, simple=True)
+    features = torch.randn(batch, frames, 80)
+    targets = torch.randint(1, spec.vocab_size, (batch, labels))
+    lens = torch.full((batch,), frames // 4), torch.full((batch,), labels)
+    start = torch.zeros(batch, frames // 4, dtype=torch.int64)
+    with FlopCounterMode(display=False) as counter:
+        enc, pred = model.encoder(features, spec), model.predictor(targets)
+        simple = simple_transducer_loss(*model.simple(enc, pred), targets, *lens)
+        logits = model.joiner.kept_nodes(enc, pred, spec.joiner_dim, start, width)
+        (logits.sum() + simple.loss_B.sum()).backward()
+    return counter.get_total_flops() / 2
+
+
 def visible_to_torch(macs: TrainingMacs, *, scan: bool) -> float:
     """Leave out what FlopCounterMode does not count; it takes a complex product for one."""
     hidden = macs.predictor + macs.loss + macs.distill + (0 if scan else macs.scan)
@@ -75,6 +90,21 @@ def test_forward_and_backward_equal_flop_counter(spec, batch, frames, labels):
     macs = training_macs(spec, batch=batch, frames=frames, target_len=labels)
     ours = visible_to_torch(macs, scan=True)
     assert ours == run_by_torch(spec, batch, frames, labels, backward=True)
+
+
+def test_the_pruned_form_equals_flop_counter():
+    spec, sizes = spec_of(), {"batch": 2, "frames": 40, "target_len": 6}
+    macs = training_macs(spec, **sizes, s_range=3)
+    counted = run_pruned_by_torch(spec, *sizes.values(), 3)
+    assert visible_to_torch(macs, scan=True) == counted
+    full = training_macs(spec, **sizes)
+    assert training_macs(spec, **sizes, s_range=99).joiner == full.joiner > macs.joiner
+    assert (
+        macs.simple
+        > 0
+        == full.simple
+        == training_macs(spec, **sizes, s_range=3, shared=True).simple
+    )
 
 
 def test_long_inputs_take_the_fft_form():

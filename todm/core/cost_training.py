@@ -10,7 +10,8 @@ Rules, stated once:
 * The transducer loss and the distillation are elementwise over the lattice: a stated number of
   MACs per logit, for forward and backward together.
 * Other elementwise work (norms, activations, dropout, optimizer) is left out.
-* A sandwich step runs front end and predictor once for all of its nets.
+* A sandwich step runs front end and predictor once for all of its nets, and in the pruned form the
+  simple loss, whose kept positions all share.
 
 Legend: B batch, T encoder frames, U labels, V symbols, H heads, P channels of a head, N modes.
 """
@@ -45,6 +46,8 @@ class TrainingShape(Value):
     """fbank frames (10 ms) of the longest utterance."""
     target_len: int
     """Labels of the longest utterance."""
+    s_range: int | None = None
+    """Label positions that each frame keeps in the pruned form; None is the full form."""
 
     @property
     def encoder_frames(self) -> int:
@@ -57,9 +60,14 @@ class TrainingShape(Value):
         return self.batch * self.encoder_frames
 
     @property
-    def nodes(self) -> int:
-        """Nodes of the batch's lattices."""
+    def all_nodes(self) -> int:
+        """Nodes of the batch's full lattices."""
         return self.positions * (self.target_len + 1)
+
+    @property
+    def nodes(self) -> int:
+        """Nodes that the joiner runs on."""
+        return min(self.all_nodes, self.positions * (self.s_range or self.target_len + 1))
 
 
 class TrainingMacs(Value):
@@ -76,7 +84,9 @@ class TrainingMacs(Value):
     """Projections around the scan."""
     ffn: int = 0
     joiner: int = 0
-    """Both projections and the logits of the full lattice."""
+    """Both projections and the logits of the lattice's nodes."""
+    simple: int = 0
+    """Projections and normaliser of the simple loss, in the pruned form."""
     loss: int = 0
     distill: int = 0
 
@@ -118,6 +128,7 @@ def forward_macs(spec: SubnetSpec, shape: TrainingShape) -> TrainingMacs:
         mixers=mixers,
         ffn=ffn,
         joiner=joiner,
+        simple=_simple_macs(spec, shape) if shape.s_range else 0,
     )
 
 
@@ -127,6 +138,7 @@ def training_macs(
     batch: int,
     frames: int,
     target_len: int,
+    s_range: int | None = None,
     shared: bool = False,
     distilled: bool = False,
 ) -> TrainingMacs:
@@ -137,23 +149,32 @@ def training_macs(
         batch: utterances.
         frames: fbank frames (10 ms) of the longest one.
         target_len: labels of the longest one.
-        shared: front end and predictor were run by another net of the step.
+        s_range: label positions that each frame keeps; None is the full form.
+        shared: front end, predictor and simple loss were run by another net of the step.
         distilled: the net also learns from the largest one's lattice.
     """
-    shape = TrainingShape(batch=batch, frames=frames, target_len=target_len)
+    shape = TrainingShape(batch=batch, frames=frames, target_len=target_len, s_range=s_range)
     forward = forward_macs(spec, shape)
     both = {k: (1 + BACKWARD_RATIO) * getattr(forward, k) for k in TrainingMacs.model_fields}
     both["front"] -= front_conv_macs(spec, shape.positions)[0]
     if shared:
-        both["front"] = both["predictor"] = 0
+        both["front"] = both["predictor"] = both["simple"] = 0
     logits = shape.nodes * spec.vocab_size
     both["loss"] = LOSS_MACS_PER_LOGIT * logits + LATTICE_MACS_PER_NODE * shape.nodes
+    if s_range and not shared:
+        both["loss"] += LATTICE_MACS_PER_NODE * shape.all_nodes
     both["distill"] = DISTILL_MACS_PER_LOGIT * logits if distilled else 0
     return TrainingMacs(**both)
 
 
 def step_macs(
-    nets: Sequence[SubnetSpec], *, batch: int, frames: int, target_len: int, distill: bool
+    nets: Sequence[SubnetSpec],
+    *,
+    batch: int,
+    frames: int,
+    target_len: int,
+    distill: bool,
+    s_range: int | None = None,
 ) -> TrainingMacs:
     """Return the MACs of a sandwich step; the first net makes what all share and teaches."""
     total = TrainingMacs()
@@ -163,10 +184,18 @@ def step_macs(
             batch=batch,
             frames=frames,
             target_len=target_len,
+            s_range=s_range,
             shared=index > 0,
             distilled=distill and index > 0,
         )
     return total
+
+
+def _simple_macs(spec: SubnetSpec, shape: TrainingShape) -> int:
+    """Both projections onto the symbols, and the product of their exponentials."""
+    labels = shape.batch * (shape.target_len + 1)
+    projections = shape.positions * spec.model_dim + labels * spec.predictor.embed_dim
+    return (projections + shape.all_nodes) * spec.vocab_size
 
 
 def _kernel_macs(block: BlockSpec, frames: int) -> int:

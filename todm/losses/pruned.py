@@ -89,7 +89,7 @@ def _chunks(tensor_NV: Tensor, *others_N: Tensor) -> Iterator[tuple[Tensor, ...]
     """Split the nodes: small enough for the cache on a CPU, all at once elsewhere."""
     on_cpu = tensor_NV.device.type == "cpu"
     size = max(1, CHUNK_ELEMENTS // tensor_NV.shape[1] if on_cpu else len(tensor_NV))
-    return zip(*(x.split(size) for x in (tensor_NV, *others_N)), strict=True)
+    return zip(*(torch.split(x, size) for x in (tensor_NV, *others_N)), strict=True)
 
 
 class _PrunedFunction(torch.autograd.Function):

@@ -15,6 +15,7 @@ from todm.core.rng import derive_seed
 from todm.core.specs import BLANK_ID, FRAME_MS, SUBSAMPLING
 from todm.data.loader import BatchLoader, feature_stats
 from todm.data.manifest import Corpus, open_corpus
+from todm.losses.backends import open_backend
 from todm.models.rnnt import Transducer
 from todm.models.scoring import corpus_samples
 from todm.models.store import BPE_MODEL, CONFIG, write_model
@@ -35,7 +36,9 @@ def run(config: SupernetConfig, corpus: Path, out: Path) -> Artifact:
     Raises:
         ConfigError: the configuration does not fit the corpus.
         GateError: training diverged.
+        MissingExtraError: the loss backend is not installed.
     """
+    open_backend(config.loss.backend)  # told before anything is written
     opened = open_corpus(corpus, verify=False)
     if opened.table.size != config.space.largest.vocab_size:
         raise ConfigError(
