@@ -140,10 +140,10 @@ def _edge_posteriors(
     start_SP = edges_NKSB.new_full((width, 2 * num_utts), NEG_INF)
     start_SP[0, :num_utts].masked_fill_(has_start_B, 0.0)
     start_SP[:, num_utts:].masked_fill_(is_last_SB.flip(0), 0.0)
-    scores_NCP = _scan(both_NKSP, start_SP)
+    scores_NSP = _scan(both_NKSP, start_SP)
 
-    alpha_NSB = scores_NCP[:, 1:, :num_utts]
-    beta_NSB = scores_NCP[:-1, 1:, num_utts:].flip(0, 1)  # of the row that follows
+    alpha_NSB = scores_NSP[..., :num_utts]
+    beta_NSB = scores_NSP[:-1, :, num_utts:].flip(0, 1)  # of the row that follows
     log_total_B = alpha_NSB[-1].masked_fill(~is_last_SB, NEG_INF).amax(0)
     scale_B = log_total_B.masked_fill(log_total_B == NEG_INF, 0.0)
     edges_NKSB = edges_NKSB + (alpha_NSB[:-1] - scale_B)[:, None]
@@ -153,10 +153,15 @@ def _edge_posteriors(
 
 
 def _scan(edges_NKSP: Tensor, start_SP: Tensor) -> Tensor:
-    """Return the (N + 1, C, P) scores of all rows; column 0 repeats the last slot.
+    """Return the (N + 1, S, P) scores of all rows.
 
-    s[n + 1, j] = logaddexp(s[n, j] + blank[n, j], s[n, j - 1] + label[n, j - 1]), j modulo S.
+    s[n + 1, j] = logaddexp(s[n, j] + blank[n, j], s[n, j - 1] + label[n, j - 1]), j modulo S. In
+    memory a column before slot 0 repeats the last slot.
     """
+    if edges_NKSP.is_cuda:
+        from todm.kernels.triton.scan import lattice_scan
+
+        return lattice_scan(edges_NKSP, start_SP, columns_last=False, wraps=True)
     num_rows, _, width, lattices = edges_NKSP.shape
     scores_NCP = edges_NKSP.new_empty(num_rows + 1, width + 1, lattices)
     scores_NCP[0, 1:], scores_NCP[0, 0] = start_SP, start_SP[-1]
@@ -177,4 +182,4 @@ def _scan(edges_NKSP: Tensor, start_SP: Tensor) -> Tensor:
         torch.add(from_SP, label_SP, out=advance_SP)
         torch.logaddexp(stay_SP, advance_SP, out=next_SP)
         copy_P.copy_(last_P)
-    return scores_NCP
+    return scores_NCP[:, 1:]

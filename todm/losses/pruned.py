@@ -21,6 +21,8 @@ from todm.losses.transducer import TransducerLoss, early_bonus, next_symbols
 
 CHUNK_ELEMENTS = 1 << 17
 """Logits handled at a time on a CPU, so that the temporaries stay in its cache."""
+GPU_CHUNK_ELEMENTS = 1 << 24
+"""Logits handled at a time elsewhere, so that the temporaries stay small beside the logits."""
 
 
 def pruned_transducer_loss(  # noqa: PLR0913 - the lattice is five tensors, the rest are options
@@ -86,9 +88,9 @@ def _labels(
 
 
 def _chunks(tensor_NV: Tensor, *others_N: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Split the nodes: small enough for the cache on a CPU, all at once elsewhere."""
-    on_cpu = tensor_NV.device.type == "cpu"
-    size = max(1, CHUNK_ELEMENTS // tensor_NV.shape[1] if on_cpu else len(tensor_NV))
+    """Split the nodes."""
+    elements = CHUNK_ELEMENTS if tensor_NV.device.type == "cpu" else GPU_CHUNK_ELEMENTS
+    size = max(1, elements // tensor_NV.shape[1])
     return zip(*(torch.split(x, size) for x in (tensor_NV, *others_N)), strict=True)
 
 
