@@ -32,9 +32,10 @@ from todm.train.sandwich import planned_ledger
 DEFAULT = "default"
 MIXERS = "space.largest.blocks.*.mixer."
 """``*`` stands for every layer."""
+TOP_DROP = "top_drop"
+"""In place of an override: a depth order that leaves out the last layers first."""
 IMPORTANCE = "importance"
-"""In place of overrides: the depth order measured on the largest net trained alone."""
-ADAM = ("optim.kind=adam", "optim.lr=0.002")
+"""In place of an override: the depth order measured on the largest net trained alone."""
 SHAPE_STEPS = 30
 """Batches that are made for their mean shape."""
 
@@ -57,21 +58,26 @@ ARMS: Mapping[str, tuple[str, ...]] = {
     "dropout_none": ("dropout.mode=none",),
     # (d) optimizer; the default is ScaledAdam with the rms of whole tensors
     "optim_adamw": ("optim.kind=adamw", "optim.lr=0.002"),
-    "optim_adam": ADAM,
-    "optim_row_rms": ("optim.rms_by=rows",),
+    "optim_row_rms": ("optim.rms=row_block",),
     # (e) loss
-    "loss_pruned": ("loss.kind=pruned",),
+    "loss_pruned": ("loss.form=pruned", "loss.pruned.warmup_steps=100"),
     "loss_one_symbol": ("loss.topology=one_symbol",),
     "loss_delay_penalty": ("loss.delay_penalty=0.01",),
     "loss_fastemit": ("loss.fastemit=0.01",),
     # (f) forms of the mixer
-    "mixer_gate_mixed": (f"{MIXERS}gating=mixed",),
-    "mixer_conv": (f"{MIXERS}conv_taps=4",),
-    "mixer_backward": (f"{MIXERS}backward=true",),
+    "gating_head_glu": (f"{MIXERS}gating=head_glu",),
+    "gating_pairs": (f"{MIXERS}gating=pairs",),
+    "gating_none": (f"{MIXERS}gating=none",),
+    "conv_before_scan": (f"{MIXERS}conv_frames=4",),
+    "backward_in_chunk": (
+        f"{MIXERS}backward=true",
+        "space.largest.lookahead_frames=7",
+        "space.lookaheads=[7]",
+    ),
     # (g) depth order (the default spreads) and the range of dt
-    "depth_top_drop": ("space.depth_order=top_drop",),
+    "depth_top_drop": (TOP_DROP,),
     "depth_importance": (IMPORTANCE,),
-    "dt_slow": (f"{MIXERS}dt_range=[0.001,0.1]",),
+    "dt_slow": (f"{MIXERS}dt_min=0.001", f"{MIXERS}dt_max=0.1"),
 }
 QUICK = (DEFAULT, "distill_full_sum", "sandwich_f050", "depth_importance")
 
@@ -119,7 +125,7 @@ class Ablations:
         for text in overrides:
             if text == IMPORTANCE:
                 found.append(f"space.depth_order={list(self.importance(seed))}")
-            elif text == "space.depth_order=top_drop":
+            elif text == TOP_DROP:
                 found.append(f"space.depth_order={list(layers)}")
             elif "*" in text:
                 found += [text.replace("*", str(layer)) for layer in layers]

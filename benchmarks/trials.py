@@ -100,9 +100,7 @@ class Trials:
             lambda out: run_train(config, self.corpus_path, out),
             silent=False,
         )
-        reports = {
-            size: self._recognised(book, supernet, config, size) for size in config.space.named()
-        }
+        reports = {size: self._recognised(book, supernet, config, size) for size in SIZES}
         return Trial(config, supernet, reports)
 
     def _recognised(

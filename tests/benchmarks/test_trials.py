@@ -52,6 +52,7 @@ def test_ablations_take_the_same_macs_and_name_what_they_leave_out(tmp_path, mon
         "default": (),
         "late": ablations.late(0.5),
         "importance": (ablations.IMPORTANCE,),
+        "top": (ablations.TOP_DROP,),
         "unknown": (f"{ablations.MIXERS}no_such_option=3",),
     }
     monkeypatch.setattr(ablations, "ARMS", arms)
@@ -60,7 +61,7 @@ def test_ablations_take_the_same_macs_and_name_what_they_leave_out(tmp_path, mon
     assert run(ablations, monkeypatch, "--quick", "--work", tmp_path, "--name", "tones") == 0
     report = Report.read_json(tmp_path / "ablations.json")
     names = {m.name.split(".")[1] for m in report.measurements}
-    assert names == {"default", "late", "importance"}
+    assert names == {"default", "late", "importance", "top"}
     macs = {name: report.value(f"tones.{name}.cost.tmacs") for name in names}
     assert macs["late"] == pytest.approx(macs["default"], rel=0.15)  # whole steps, short batches
     assert macs["importance"] == pytest.approx(macs["default"], rel=0.15)
@@ -76,7 +77,8 @@ def test_every_arm_is_written_for_this_configuration():
     import cost_curve
 
     for overrides in (*ablations.ARMS.values(), *cost_curve.SCHEDULES.values()):
-        assert all("=" in text or text == ablations.IMPORTANCE for text in overrides)
+        own = (ablations.IMPORTANCE, ablations.TOP_DROP)
+        assert all("=" in text or text in own for text in overrides)
     known = [o for o in cost_curve.SCHEDULES.values() if o]
     assert len({tuple(o) for o in known}) == len(known)
 
