@@ -144,8 +144,12 @@ def written_out(task: SupernetTask, step: int) -> Tensor:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"loss.pruned.share_ranges": "false", "distill.mode": "none"}],
-    ids=["shared ranges", "own ranges"],
+    [
+        {},
+        {"sandwich.task_weight": 2.0},
+        {"loss.pruned.share_ranges": "false", "distill.mode": "none"},
+    ],
+    ids=["shared ranges", "weights", "own ranges"],
 )
 def test_gradient_equals_the_losses_written_out(options: dict[str, object]) -> None:
     clip = {"distill.clip": 1e30}
@@ -179,9 +183,29 @@ def test_utterances_without_a_path_are_counted_and_teach_nothing() -> None:
     assert all(float(grad.abs().sum()) == 0.0 for grad in grads_of(task).values())
 
 
-def test_own_ranges_refuse_distillation_node_by_node() -> None:
+def test_what_distillation_cannot_read_is_refused() -> None:
     with pytest.raises(ConfigError, match="share_ranges"):
         make_config(**PRUNED, **{"loss.pruned.share_ranges": "false"})
+    with pytest.raises(ConfigError, match="one_best"):
+        make_config(**PRUNED, **{"distill.mode": "one_best"})
+
+
+@pytest.mark.parametrize("mode", ["none", "alpha_divergence", "encoder", "full_sum"])
+@pytest.mark.parametrize("s_range", [3, 99])
+def test_parts_of_the_batch_keep_their_own_positions(mode: str, s_range: int) -> None:
+    """A smaller net on some utterances: as the full form where all positions are kept."""
+    options = {**NO_DROPOUT, "distill.mode": mode, "sandwich.batch_fraction": 0.6}
+    kept = {"s_range": s_range, "simple_scale": 0.0, "warmup_steps": 0}
+    pruned = {"loss.form": "pruned", **{f"loss.pruned.{k}": v for k, v in kept.items()}}
+    task = make_task(make_config(**options, **pruned))
+    found = step_grads(task)
+    assert all(bool(torch.isfinite(grad).all()) for grad in found.values())
+    assert {"loss.smallest", "loss.random0"} <= task.step_log().keys()
+    assert task.ledger.nets["smallest"].macs.forward.simple == 0
+    assert task.ledger.nets["largest"].macs.forward.simple > 0
+    if s_range == 99:
+        want = step_grads(make_task(make_config(**options)))
+        assert_same({n: g for n, g in found.items() if not n.startswith("simple.")}, want)
 
 
 def trained(corpus: Artifact, out: Path) -> SupernetConfig:

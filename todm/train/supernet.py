@@ -6,32 +6,26 @@ gradients through them.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from todm.core.config import SupernetConfig
+from todm.core.ledger import LARGEST, TrainedNet, TrainingLedger
 from todm.core.rng import derive_seed
 from todm.core.specs import SubnetSpec
 from todm.data.loader import Batch, BatchLoader
 from todm.decode.tokens import TokenTable
 from todm.layers.dropout import dropout_plan
-from todm.losses.alpha_divergence import lattice_distillation
 from todm.losses.backends import open_backend
-from todm.models.rnnt import Transducer, encoder_lens
+from todm.models.rnnt import Transducer
 from todm.models.scoring import Sample, score, scoring_set
-from todm.train.lattice import Encoded, Lattice, lattice_of
-from todm.train.sandwich import nets_of_step
+from todm.train.distil import Outputs, Teacher, distillation, teacher_of
+from todm.train.lattice import LatticeForm, starts_of_rows
+from todm.train.part import Part, take, whole
+from todm.train.sandwich import nets_of_step, rows_of_net
 from todm.train.task import Scores, Task
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """What the largest net leaves for the others."""
-
-    lattice: Lattice
-    gate_B: Tensor
 
 
 class SupernetTask(Task[Batch]):
@@ -52,7 +46,9 @@ class SupernetTask(Task[Batch]):
         self.table = table
         tokens = [len(u.tokens) for u in loader.utterances]
         self.batch_tokens = config.data.batch_size * max(1.0, sum(tokens) / len(tokens))
-        self.backend = open_backend(config.loss.backend)
+        self.form = LatticeForm(model, config.loss, open_backend(config.loss.backend))
+        self.ledger = TrainingLedger()
+        """What the steps so far took."""
         self._log: dict[str, float] = {}
 
     def batches(self, start_step: int) -> Iterator[Batch]:
@@ -76,12 +72,21 @@ class SupernetTask(Task[Batch]):
             "target_lens": batch.target_lens_B,
         }
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the ledger, so that a resumed run goes on counting."""
+        return {"ledger": self.ledger.to_json()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved ledger."""
+        self.ledger = TrainingLedger.parse(state["ledger"], where="checkpoint")
+
     def losses(self, batch: Batch, step: int) -> Iterator[Tensor]:
         """Yield each net's loss, then the carrier of the shared parts' gradients."""
         config, self._log = self.config, {}
         front_BTD = self.model.encoder.front(batch.features_BTF)
         pred_BUE = self.model.predictor(batch.targets_BU)
-        shared = [front_BTD.detach().requires_grad_(), pred_BUE.detach().requires_grad_()]
+        leaves = [front_BTD.detach().requires_grad_(), pred_BUE.detach().requires_grad_()]
+        everything = whole(batch, *leaves)
         nets = nets_of_step(
             config.space,
             config.sandwich,
@@ -91,89 +96,74 @@ class SupernetTask(Task[Batch]):
         )
         teacher: Teacher | None = None
         start_BT: Tensor | None = None
+        trained = []
         for name, spec in nets:
-            lattice = self._lattice(shared, spec, (name, step), batch, start_BT)
-            yield self._mix(name, lattice, batch, teacher)
-            if config.loss.pruned.share_ranges:
-                start_BT = lattice.start_BT
-            if name == "largest" and len(nets) > 1 and config.distill.mode != "none":
-                teacher = self._teacher(lattice, batch)
+            rows = rows_of_net(
+                config.sandwich, everything.size, seed=config.seed, step=step, name=name
+            )
+            part = take(everything, rows)
+            kept_BT = start_BT
+            if start_BT is not None:
+                kept_BT = starts_of_rows(start_BT, rows, part.front_BTD.shape[1])
+            outputs, objective_B = self._outputs(part, spec, (name, step), kept_BT)
+            of_part = teacher.take(rows, part) if teacher else None
+            task = objective_B.sum() / self._mean_tokens(part.size / everything.size)
+            yield self._mix(name, task, outputs, part, of_part)
+            if name == LARGEST and config.loss.pruned.share_ranges:
+                start_BT = outputs.start_BT
+            if name == LARGEST and len(nets) > 1 and config.distill.mode != "none":
+                teacher = teacher_of(outputs, part, config.distill)
+            shape = part.shape.in_form(config.loss, largest=name == LARGEST)
+            trained.append(TrainedNet(name, spec, shape, int(part.frame_lens_B.sum())))
         yield sum(
             (out * leaf.grad).sum()
-            for out, leaf in zip((front_BTD, pred_BUE), shared, strict=True)
+            for out, leaf in zip((front_BTD, pred_BUE), leaves, strict=True)
             if leaf.grad is not None
         )
+        self.ledger = self.ledger.after_step(trained, config.distill.mode)
 
-    def _lattice(
-        self,
-        shared: Sequence[Tensor],
-        spec: SubnetSpec,
-        turn: tuple[str, int],
-        batch: Batch,
-        start_BT: Tensor | None,
-    ) -> Lattice:
-        """Run a net from the front end's output to its loss; ``turn`` is its name and the step."""
-        (front_BTD, pred_BUE), (name, step) = shared, turn
-        generator = torch.Generator(front_BTD.device)
-        generator.manual_seed(derive_seed(self.config.seed, "dropout", step, name))
-        plan = dropout_plan(self.config.dropout, self.config.space, generator)
-        encoded = Encoded(
-            enc_BTD=self.model.encoder.body(front_BTD, spec, plan),
-            pred_BUE=pred_BUE,
-            targets_BU=batch.targets_BU,
-            frame_lens_B=encoder_lens(batch.frame_lens_B),
-            target_lens_B=batch.target_lens_B,
-        )
-        return lattice_of(
-            self.model,
-            encoded,
-            spec.joiner_dim,
-            self.config.loss,
-            self.backend,
-            step=step,
-            start_BT=start_BT,
-        )
+    def _outputs(
+        self, part: Part, spec: SubnetSpec, turn: tuple[str, int], start_BT: Tensor | None
+    ) -> tuple[Outputs, Tensor]:
+        """Run a net from the front end's output to its loss; return what it learns from too.
+
+        ``turn`` is its name and the step.
+        """
+        (name, step), config = turn, self.config
+        generator = torch.Generator(part.front_BTD.device)
+        generator.manual_seed(derive_seed(config.seed, "dropout", step, name))
+        plan = dropout_plan(config.dropout, config.space, spec, generator)
+        enc_BTD = self.model.encoder.body(part.front_BTD, spec, plan)
+        lattice = self.form.run(enc_BTD, part, spec.joiner_dim, step, start_BT)
+        outputs = Outputs(enc_BTD, lattice.logits_BTUV, lattice.loss, lattice.start_BT)
+        return outputs, lattice.objective_B
+
+    def _mean_tokens(self, share: float) -> float:
+        """Return the tokens of an average batch, or of a share of one.
+
+        A task loss is divided by them, so that every token of the corpus weighs the same whatever
+        batch it falls into.
+        """
+        return self.batch_tokens * share
 
     def _mix(
-        self,
-        name: str,
-        lattice: Lattice,
-        batch: Batch,
-        teacher: Teacher | None,
+        self, name: str, task: Tensor, outputs: Outputs, part: Part, teacher: Teacher | None
     ) -> Tensor:
-        """Weigh task loss and distillation of one net.
-
-        The task loss is divided by the tokens of an average batch, so that every token of the
-        corpus weighs the same whatever batch it falls into.
-        """
-        task = lattice.objective_B.sum() / self.batch_tokens
-        tokens = batch.target_lens_B.sum().clamp(min=1)
-        self._log[f"loss.{name}"] = float(lattice.loss.loss_B.detach().sum() / tokens)
-        if not bool(lattice.loss.valid_B.all()):
-            self._log[f"no_path.{name}"] = int((~lattice.loss.valid_B).sum())
-        if name == "largest":
+        """Weigh task loss and distillation of one net."""
+        loss_B, valid_B = outputs.loss.loss_B, outputs.loss.valid_B
+        tokens = part.target_lens_B.sum().clamp(min=1)
+        self._log[f"loss.{name}"] = float(loss_B.detach().sum() / tokens)
+        if not bool(valid_B.all()):
+            self._log[f"no_path.{name}"] = int((~valid_B).sum())
+        if name == LARGEST:
             return task
         loss = self.config.sandwich.task_weight * task
         if teacher is None:
             return loss
-        distill = self.config.distill
-        kd = lattice_distillation(
-            teacher.lattice.logits_BTUV.detach(),
-            lattice.logits_BTUV,
-            teacher.lattice.node_mask_BTU,
-            teacher.gate_B,
-            alpha_min=distill.alpha_min,
-            alpha_max=distill.alpha_max,
-            clip=distill.clip,
-        )
+        topology = self.config.loss.topology
+        kd = distillation(teacher, outputs, part, self.config.distill, topology)
         self._log[f"distill.{name}"] = float(kd.detach())
-        return loss + distill.weight * kd
-
-    def _teacher(self, lattice: Lattice, batch: Batch) -> Teacher:
-        loss = lattice.loss
-        per_label_B = loss.loss_B.detach() / batch.target_lens_B.clamp(min=1)
-        gate_B = torch.exp(-per_label_B) if self.config.distill.gate else (per_label_B * 0 + 1)
-        return Teacher(lattice, gate_B * loss.valid_B)
+        return loss + self.config.distill.weight * kd
 
     @torch.inference_mode()
     def evaluate(self) -> Scores:
