@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from todm.core.config import LossConfig, PrunedConfig
 from todm.core.cost_training import (
     TOEPLITZ_MAX_FRAMES,
     TrainingMacs,
@@ -16,6 +17,7 @@ from todm.core.cost_training import (
 )
 from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
 from todm.kernels import ssm
+from todm.losses.simple_transducer import simple_transducer_loss
 from todm.models.rnnt import Transducer
 from todm.recipes.asr import small_space
 
@@ -50,6 +52,20 @@ def run_by_torch(spec, batch, frames, labels, *, backward):
     return counter.get_total_flops() / 2
 
 
+def run_pruned_by_torch(spec, batch, frames, labels, width):
+    model = Transducer(spec, simple=True)
+    features = torch.randn(batch, frames, 80)
+    targets = torch.randint(1, spec.vocab_size, (batch, labels))
+    lens = torch.full((batch,), frames // 4), torch.full((batch,), labels)
+    start = torch.zeros(batch, frames // 4, dtype=torch.int64)
+    with FlopCounterMode(display=False) as counter:
+        enc, pred = model.encoder(features, spec), model.predictor(targets)
+        simple = simple_transducer_loss(*model.simple(enc, pred), targets, *lens)
+        logits = model.joiner.kept_nodes(enc, pred, spec.joiner_dim, start, width)
+        (logits.sum() + simple.loss_B.sum()).backward()
+    return counter.get_total_flops() / 2
+
+
 def visible_to_torch(macs: TrainingMacs, *, scan: bool) -> float:
     """Leave out what FlopCounterMode does not count; it takes a complex product for one."""
     hidden = macs.predictor + macs.loss + macs.distill + (0 if scan else macs.scan)
@@ -76,6 +92,21 @@ def test_forward_and_backward_equal_flop_counter(spec, batch, frames, labels):
     ways = [visible_to_torch(way, scan=True) for way in (macs.forward, macs.backward)]
     forward = run_by_torch(spec, batch, frames, labels, backward=False)
     assert ways == [forward, run_by_torch(spec, batch, frames, labels, backward=True) - forward]
+
+
+def test_the_pruned_form_equals_flop_counter():
+    spec, full = spec_of(), TrainingShape(batch=2, frames=40, target_len=6)
+    form = LossConfig(form="pruned", pruned=PrunedConfig(s_range=3))
+    largest, smaller = (full.in_form(form, largest=which) for which in (True, False))
+    assert full.in_form(LossConfig(), largest=True) == full
+    macs = training_macs(spec, largest)
+    counted = run_pruned_by_torch(spec, 2, 40, 6, 3)
+    assert sum(visible_to_torch(way, scan=True) for way in (macs.forward, macs.backward)) == counted
+    assert training_macs(spec, smaller).forward.simple == 0 < macs.forward.simple
+    joiner = [training_macs(spec, shape).forward.joiner for shape in (smaller, full)]
+    assert joiner[0] < joiner[1]
+    wide = full.model_copy(update={"s_range": 99})
+    assert training_macs(spec, wide).forward.joiner == joiner[1]
 
 
 def test_long_inputs_take_the_fft_form():

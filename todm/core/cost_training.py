@@ -20,7 +20,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import assert_never
 
-from todm.core.config import DistillMode
+from todm.core.config import DistillMode, LossConfig
 from todm.core.cost import front_conv_macs, linear_maps
 from todm.core.specs import SUBSAMPLING, BlockSpec, SubnetSpec
 from todm.core.value import Value
@@ -57,6 +57,17 @@ class TrainingShape(Value):
     """fbank frames (10 ms) of the longest utterance."""
     target_len: int
     """Labels of the longest utterance."""
+    s_range: int | None = None
+    """Label positions that each frame keeps in the pruned form; None is the full form."""
+    simple: bool = False
+    """Whether the net has a simple loss, which finds those positions."""
+
+    def in_form(self, loss: LossConfig, *, largest: bool) -> "TrainingShape":
+        """Return the shape as the loss has it for the largest net, or for a smaller one."""
+        if loss.form == "full":
+            return self
+        finds = largest or not loss.pruned.share_ranges
+        return self.model_copy(update={"s_range": loss.pruned.s_range, "simple": finds})
 
     @property
     def encoder_frames(self) -> int:
@@ -69,9 +80,14 @@ class TrainingShape(Value):
         return self.batch * self.encoder_frames
 
     @property
-    def nodes(self) -> int:
-        """Nodes of the batch's lattices."""
+    def all_nodes(self) -> int:
+        """Nodes of the batch's full lattices."""
         return self.positions * (self.target_len + 1)
+
+    @property
+    def nodes(self) -> int:
+        """Nodes that the joiner runs on."""
+        return min(self.all_nodes, self.positions * (self.s_range or self.target_len + 1))
 
 
 class TrainingMacs(Value):
@@ -88,7 +104,9 @@ class TrainingMacs(Value):
     """Projections around the scan."""
     ffn: int = 0
     joiner: int = 0
-    """Both projections and the logits of the full lattice."""
+    """Both projections and the logits of the lattice's nodes."""
+    simple: int = 0
+    """Projections and normaliser of the simple loss, in the pruned form."""
     loss: int = 0
     distill: int = 0
 
@@ -148,6 +166,7 @@ def forward_macs(spec: SubnetSpec, shape: TrainingShape) -> TrainingMacs:
         mixers=mixers,
         ffn=ffn,
         joiner=joiner,
+        simple=_simple_macs(spec, shape) if shape.simple else 0,
     )
 
 
@@ -170,9 +189,10 @@ def training_macs(
     backward = {k: BACKWARD_RATIO * getattr(forward, k) for k in TrainingMacs.model_fields}
     backward["front"] -= front_conv_macs(spec, shape.positions)[0]
     logits = shape.nodes * spec.vocab_size
+    lattice_nodes = shape.nodes + (shape.all_nodes if shape.simple else 0)
     backward["loss"] = LOSS_BACKWARD_MACS_PER_LOGIT * logits
     added = {
-        "loss": LOSS_FORWARD_MACS_PER_LOGIT * logits + LATTICE_MACS_PER_NODE * shape.nodes,
+        "loss": LOSS_FORWARD_MACS_PER_LOGIT * logits + LATTICE_MACS_PER_NODE * lattice_nodes,
         "distill": _distill_macs(spec, shape, distill),
     }
     if shared:
@@ -206,6 +226,13 @@ def _distill_macs(spec: SubnetSpec, shape: TrainingShape, mode: DistillMode) -> 
             return 0  # a few scalars an utterance
         case _:
             assert_never(mode)
+
+
+def _simple_macs(spec: SubnetSpec, shape: TrainingShape) -> int:
+    """Both projections onto the symbols, and the product of their exponentials."""
+    labels = shape.batch * (shape.target_len + 1)
+    projections = shape.positions * spec.model_dim + labels * spec.predictor.embed_dim
+    return (projections + shape.all_nodes) * spec.vocab_size
 
 
 def _kernel_macs(block: BlockSpec, frames: int) -> int:

@@ -65,6 +65,8 @@ def planned_ledger(config: SupernetConfig, shapes: Iterator[TrainingShape]) -> T
         for name, spec in nets:
             rows = rows_of_net(config.sandwich, shape.batch, seed=config.seed, step=step, name=name)
             part = shape if rows is None else shape.model_copy(update={"batch": len(rows)})
-            trained.append(TrainedNet(name, spec, part, part.batch * part.frames))
+            frames = part.batch * part.frames
+            part = part.in_form(config.loss, largest=name == LARGEST)
+            trained.append(TrainedNet(name, spec, part, frames))
         ledger = ledger.after_step(trained, config.distill.mode)
     return ledger

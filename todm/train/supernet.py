@@ -18,10 +18,11 @@ from todm.core.specs import SubnetSpec
 from todm.data.loader import Batch, BatchLoader
 from todm.decode.tokens import TokenTable
 from todm.layers.dropout import dropout_plan
-from todm.losses.transducer import transducer_loss
+from todm.losses.backends import open_backend
 from todm.models.rnnt import Transducer
 from todm.models.scoring import Sample, score, scoring_set
 from todm.train.distil import Outputs, Teacher, distillation, teacher_of
+from todm.train.lattice import LatticeForm, starts_of_rows
 from todm.train.part import Part, take, whole
 from todm.train.sandwich import nets_of_step, rows_of_net
 from todm.train.task import Scores, Task
@@ -45,6 +46,7 @@ class SupernetTask(Task[Batch]):
         self.table = table
         tokens = [len(u.tokens) for u in loader.utterances]
         self.batch_tokens = config.data.batch_size * max(1.0, sum(tokens) / len(tokens))
+        self.form = LatticeForm(model, config.loss, open_backend(config.loss.backend))
         self.ledger = TrainingLedger()
         """What the steps so far took."""
         self._log: dict[str, float] = {}
@@ -93,18 +95,26 @@ class SupernetTask(Task[Batch]):
             total_steps=config.schedule.steps,
         )
         teacher: Teacher | None = None
+        start_BT: Tensor | None = None
         trained = []
         for name, spec in nets:
             rows = rows_of_net(
                 config.sandwich, everything.size, seed=config.seed, step=step, name=name
             )
             part = take(everything, rows)
-            outputs = self._outputs(part, spec, name, step)
+            kept_BT = start_BT
+            if start_BT is not None:
+                kept_BT = starts_of_rows(start_BT, rows, part.front_BTD.shape[1])
+            outputs, objective_B = self._outputs(part, spec, (name, step), kept_BT)
             of_part = teacher.take(rows, part) if teacher else None
-            yield self._mix(name, outputs, part, of_part, share=part.size / everything.size)
+            task = objective_B.sum() / self._mean_tokens(part.size / everything.size)
+            yield self._mix(name, task, outputs, part, of_part)
+            if name == LARGEST and config.loss.pruned.share_ranges:
+                start_BT = outputs.start_BT
             if name == LARGEST and len(nets) > 1 and config.distill.mode != "none":
                 teacher = teacher_of(outputs, part, config.distill)
-            trained.append(TrainedNet(name, spec, part.shape, int(part.frame_lens_B.sum())))
+            shape = part.shape.in_form(config.loss, largest=name == LARGEST)
+            trained.append(TrainedNet(name, spec, shape, int(part.frame_lens_B.sum())))
         yield sum(
             (out * leaf.grad).sum()
             for out, leaf in zip((front_BTD, pred_BUE), leaves, strict=True)
@@ -112,38 +122,39 @@ class SupernetTask(Task[Batch]):
         )
         self.ledger = self.ledger.after_step(trained, config.distill.mode)
 
-    def _outputs(self, part: Part, spec: SubnetSpec, name: str, step: int) -> Outputs:
-        """Run a net from the front end's output to its loss."""
-        config, loss = self.config, self.config.loss
+    def _outputs(
+        self, part: Part, spec: SubnetSpec, turn: tuple[str, int], start_BT: Tensor | None
+    ) -> tuple[Outputs, Tensor]:
+        """Run a net from the front end's output to its loss; return what it learns from too.
+
+        ``turn`` is its name and the step.
+        """
+        (name, step), config = turn, self.config
         generator = torch.Generator(part.front_BTD.device)
         generator.manual_seed(derive_seed(config.seed, "dropout", step, name))
         plan = dropout_plan(config.dropout, config.space, spec, generator)
         enc_BTD = self.model.encoder.body(part.front_BTD, spec, plan)
-        logits_BTUV = self.model.joiner.lattice(enc_BTD, part.pred_BUE, spec.joiner_dim)
-        result = transducer_loss(
-            logits_BTUV,
-            part.targets_BU,
-            part.lens_B,
-            part.target_lens_B,
-            topology=loss.topology,
-            delay_penalty=loss.delay_penalty,
-            fastemit=loss.fastemit,
-        )
-        return Outputs(enc_BTD, logits_BTUV, result)
+        lattice = self.form.run(enc_BTD, part, spec.joiner_dim, step, start_BT)
+        outputs = Outputs(enc_BTD, lattice.logits_BTUV, lattice.loss, lattice.start_BT)
+        return outputs, lattice.objective_B
+
+    def _mean_tokens(self, share: float) -> float:
+        """Return the tokens of an average batch, or of a share of one.
+
+        A task loss is divided by them, so that every token of the corpus weighs the same whatever
+        batch it falls into.
+        """
+        return self.batch_tokens * share
 
     def _mix(
-        self, name: str, outputs: Outputs, part: Part, teacher: Teacher | None, share: float
+        self, name: str, task: Tensor, outputs: Outputs, part: Part, teacher: Teacher | None
     ) -> Tensor:
-        """Weigh task loss and distillation of one net.
-
-        The task loss is divided by the tokens of an average batch (of its share of one, where the
-        net trains on a part), so that every token of the corpus weighs the same whatever batch it
-        falls into.
-        """
-        loss_B = outputs.loss.loss_B
-        task = loss_B.sum() / (self.batch_tokens * share)
+        """Weigh task loss and distillation of one net."""
+        loss_B, valid_B = outputs.loss.loss_B, outputs.loss.valid_B
         tokens = part.target_lens_B.sum().clamp(min=1)
         self._log[f"loss.{name}"] = float(loss_B.detach().sum() / tokens)
+        if not bool(valid_B.all()):
+            self._log[f"no_path.{name}"] = int((~valid_B).sum())
         if name == LARGEST:
             return task
         loss = self.config.sandwich.task_weight * task
