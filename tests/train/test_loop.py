@@ -15,7 +15,8 @@ from todm.core.errors import ArtifactError, GateError
 from todm.optim.build import build_optimizer
 from todm.optim.schedule import eden_factor, one_cycle_factor
 from todm.train.checkpoint import CHECKPOINT
-from todm.train.loop import LOG, Loop, lr_factor, seeded
+from todm.train.log import LOG
+from todm.train.loop import Loop, lr_factor, seeded
 from todm.train.task import Scores, Task
 
 STEPS_PER_EPOCH = 5

@@ -27,7 +27,7 @@ from todm.core.errors import ArtifactError
 from todm.data.loader import Batch
 from todm.models.store import CONFIG, WEIGHTS
 from todm.recipes import recipe
-from todm.train.loop import LOG
+from todm.train.log import LOG
 from todm.train.run import run
 from todm.train.supernet import SupernetTask
 

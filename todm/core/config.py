@@ -86,9 +86,16 @@ class RunConfig(Value):
     max_bad_steps: int = Field(default=10, gt=0)
     """Non-finite steps in a row after which training stops."""
     threads: int = Field(default=0, ge=0)
-    """CPU threads; 0 takes all cores."""
+    """CPU threads of a process; 0 shares all cores among the machine's processes."""
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """``bf16-mixed``: matrix products of the network in bfloat16; weights, state-space kernels,
+    losses and the optimizer stay in float32."""
+    strategy: Literal["auto", "ddp"] = "auto"
+    """How the processes that torchrun starts share the work; ``auto``: ddp where there are
+    several. Every process holds the whole net and takes its share of each batch."""
+    sync_timeout_s: int = Field(default=1800, gt=0)
+    """How long a process waits for the others (rank 0 evaluates alone) before it gives up."""
 
 
 class SupernetConfig(Value):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from todm.core.config import DropoutConfig
+from todm.core.shard import Shard
 from todm.core.space import SearchSpace
 from todm.core.specs import BlockSpec
 
@@ -25,6 +26,8 @@ class DropoutPlan:
     ffn_range: tuple[int, int]
     heads_range: tuple[int, int]
     generator: torch.Generator
+    shard: Shard | None = None
+    """Which rows of the global batch x holds: masks are drawn for the whole one."""
 
     def ffn_rate(self, block: BlockSpec) -> float:
         """Return the rate after the FFN's activation."""
@@ -50,19 +53,26 @@ class DropoutPlan:
         """
         if rate <= 0.0:
             return x_BTC
-        keep_B1C = x_BTC.new_empty(x_BTC.shape[0], 1, x_BTC.shape[2]).bernoulli_(
+        rows = x_BTC.shape[0] if self.shard is None else self.shard.total
+        keep_B1C = x_BTC.new_empty(rows, 1, x_BTC.shape[2]).bernoulli_(
             1.0 - rate, generator=self.generator
         )
+        if self.shard is not None:
+            keep_B1C = keep_B1C[self.shard.rank :: self.shard.world]
         return x_BTC * keep_B1C.mul_(1.0 / (1.0 - rate))
 
 
 def dropout_plan(
-    config: DropoutConfig, space: SearchSpace, generator: torch.Generator
+    config: DropoutConfig,
+    space: SearchSpace,
+    generator: torch.Generator,
+    shard: Shard | None = None,
 ) -> DropoutPlan:
-    """Return the plan of one training step."""
+    """Return the plan of one training step (of one process's share of its batch)."""
     return DropoutPlan(
         config=config,
         ffn_range=(space.ffn_dims[0], space.ffn_dims[-1]),
         heads_range=(space.heads[0], space.heads[-1]),
         generator=generator,
+        shard=shard,
     )

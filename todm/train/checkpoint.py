@@ -59,7 +59,9 @@ def load_checkpoint(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     if not source.is_file():
         return None
     try:
-        content: dict[str, Any] = torch.load(source, weights_only=True)  # noqa: TID251
+        content: dict[str, Any] = torch.load(  # noqa: TID251
+            source, map_location="cpu", weights_only=True
+        )
     except Exception as error:
         raise ArtifactError(
             f"{source}: damaged checkpoint ({type(error).__name__}); delete it to start anew"
@@ -86,3 +88,7 @@ class RunningAverage:
         torch._foreach_lerp_(
             [self.mean[k] for k in names], [current[k] for k in names], 1.0 / count
         )
+
+    def load(self, mean: dict[str, Tensor]) -> None:
+        """Go on from a saved mean."""
+        self.mean = {name: mean[name].to(own.device) for name, own in self.mean.items()}

@@ -1,12 +1,12 @@
 """The one training loop: steps, schedule, checkpoints, averaging, log, exact resume.
 
 Every random draw of a step derives from (seed, step, purpose), so a run that was killed and
-resumed ends with the same bits as one that was not (CPU, same number of threads).
-Lightning Fabric carries device and precision.
+resumed ends with the same bits as one that was not (CPU, same number of threads and processes).
+Lightning Fabric carries device, precision and processes; what differs between processes stands in
+``ranks``. The state of a run says nothing of how many there are, so another number may go on.
 """
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -24,10 +24,11 @@ from todm.core.errors import GateError
 from todm.optim.build import StepOptimizer
 from todm.optim.schedule import eden_factor, one_cycle_factor
 from todm.train.checkpoint import RunningAverage, TrainState, load_checkpoint, save_checkpoint
-from todm.train.task import Task
+from todm.train.log import TrainLog
+from todm.train.ranks import Ranks
+from todm.train.task import Scores, Task
 
 B = TypeVar("B")
-LOG = "log.jsonl"
 LOG_EVERY_STEPS = 10
 
 
@@ -70,7 +71,9 @@ class Loop(Generic[B]):
     state: TrainState = field(default_factory=lambda: TrainState(0, 0, 0, 0, 0.0, 0.0))
 
     def __post_init__(self) -> None:
+        self.ranks = Ranks(self.fabric)
         self.average = RunningAverage(self.task.model)
+        self.log = TrainLog(self.work, silent=not self.ranks.is_first)
         self._clock = (time.perf_counter(), time.process_time())
 
     def train(self) -> TrainState:
@@ -80,6 +83,7 @@ class Loop(Generic[B]):
             GateError: too many non-finite steps in a row.
         """
         self._resume()
+        self.ranks.align(self.task.model)
         first = self.state.step
         if first < self.schedule.steps:
             with tqdm(
@@ -89,6 +93,7 @@ class Loop(Generic[B]):
                 unit="step",
                 file=sys.stderr,
                 mininterval=1.0 if sys.stderr.isatty() else 8.0,
+                disable=not self.ranks.is_first,
             ) as bar:
                 self._steps(bar)
         if self.state.num_averaged:
@@ -96,27 +101,41 @@ class Loop(Generic[B]):
         return self.state
 
     def _steps(self, bar: "tqdm[Any]") -> None:
-        total = self.schedule.steps
-        for batch in self.task.batches(self.state.step):
+        total, evaluated, saved = self.schedule.steps, self.state.step, self.state.step
+        for batch in self._batches():
             self._one_step(batch)
             done = self.state.step
             bar.update()
-            if done % self.run.eval_every_steps == 0 or done == total:
+            if done % self.run.eval_every_steps == 0:
                 self._evaluate(bar)
-            if done % self.run.checkpoint_every_steps == 0 or done == total:
+                evaluated = done
+            if done % self.run.checkpoint_every_steps == 0:
                 self._save()
+                saved = done
             if done == total:
                 break
+        if evaluated < self.state.step:
+            self._evaluate(bar)
+        if saved < self.state.step:
+            self._save()
 
-    def _one_step(self, batch: B) -> None:
+    def _batches(self) -> Iterator[B | None]:
+        """Yield batches as long as some rank has one; None on a rank whose data has ended."""
+        batches = self.task.batches(self.state.step)
+        while True:
+            batch = next(batches, None)
+            if self.ranks.count(batch is not None) == 0:
+                return
+            yield batch
+
+    def _one_step(self, batch: B | None) -> None:
         step, model = self.state.step, self.task.model
         factor = lr_factor(self.schedule, step, self.task.epoch_of(step))
         self.optimizer.set_factor(factor)
         model.train()
-        on_device = self.fabric.to_device(batch)
-        with self.fabric.autocast():
-            for loss in self.task.losses(on_device, step):
-                self.fabric.backward(loss)
+        if batch is not None:
+            self._backward(batch, step)
+        self.ranks.add_gradients(model.parameters())
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.state.step = step + 1
@@ -126,7 +145,7 @@ class Loop(Generic[B]):
             self.state.num_averaged += 1
             self.average.add(model, self.state.num_averaged)
         if step % LOG_EVERY_STEPS == 0 or self.optimizer.skipped:
-            self._log_line(
+            self.log.line(
                 step=step,
                 lr_factor=factor,
                 grad_norm=self.optimizer.grad_norm,
@@ -134,14 +153,27 @@ class Loop(Generic[B]):
                 **self.task.step_log(),
             )
 
-    def _count_bad(self, batch: B, step: int) -> None:
+    def _backward(self, batch: B, step: int) -> None:
+        """Run the step's forwards, each under autocast alone, and their backwards outside it."""
+        losses = self.task.losses(self.fabric.to_device(batch), step)
+        while True:
+            with self.fabric.autocast():
+                loss = next(losses, None)
+            if loss is None:
+                return
+            self.fabric.backward(loss)
+
+    def _count_bad(self, batch: B | None, step: int) -> None:
         if not self.optimizer.skipped:
             self.state.bad_in_a_row = 0
             return
         self.state.skipped_steps += 1
         self.state.bad_in_a_row += 1
-        tensors = {k: v.contiguous() for k, v in self.task.save_batch(batch).items()}
-        save_file(tensors, self.work / f"bad_step_{step}.safetensors")
+        if batch is not None:
+            tensors = {k: v.contiguous() for k, v in self.task.save_batch(batch).items()}
+            who = "" if self.ranks.is_first else f"_rank{self.ranks.rank}"
+            self.work.mkdir(parents=True, exist_ok=True)  # on another machine it may be missing
+            save_file(tensors, self.work / f"bad_step_{step}{who}.safetensors")
         if self.state.bad_in_a_row >= self.run.max_bad_steps:
             raise GateError(
                 f"training stopped at step {step}: {self.run.max_bad_steps} steps in a row were "
@@ -149,6 +181,13 @@ class Loop(Generic[B]):
             )
 
     def _evaluate(self, bar: "tqdm[Any]") -> None:
+        scores = self.ranks.first(self._scores)
+        wers = "/".join(f"{figures['wer']:.1f}" for figures in scores.values())
+        bar.set_postfix_str(f"dev WER {wers} %")
+        self.log.line(step=self.state.step, dev={k: dict(v) for k, v in scores.items()})
+
+    def _scores(self) -> Scores:
+        """Evaluate the averaged weights; the model keeps its own."""
         model = self.task.model
         current = {k: v.clone() for k, v in model.state_dict().items()}
         if self.state.num_averaged:
@@ -156,19 +195,15 @@ class Loop(Generic[B]):
         model.eval()
         scores = self.task.evaluate()
         model.load_state_dict(current)
-        wers = "/".join(f"{figures['wer']:.1f}" for figures in scores.values())
-        bar.set_postfix_str(f"dev WER {wers} %")
-        self._log_line(step=self.state.step, dev={k: dict(v) for k, v in scores.items()})
-
-    def _log_line(self, **fields: object) -> None:
-        with (self.work / LOG).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(fields) + "\n")
+        return scores
 
     def _save(self) -> None:
         wall, cpu = time.perf_counter(), time.process_time()
         self.state.wall_s += wall - self._clock[0]
         self.state.cpu_s += cpu - self._clock[1]
         self._clock = (wall, cpu)
+        if not self.ranks.is_first:
+            return
         tensors = {
             "model": self.task.model.state_dict(),
             "average": self.average.mean,
@@ -177,30 +212,10 @@ class Loop(Generic[B]):
         save_checkpoint(self.work, self.state, tensors, self.fingerprint)
 
     def _resume(self) -> None:
-        content = load_checkpoint(self.work, self.fingerprint)
-        log = self.work / LOG
-        if content is None:
-            log.unlink(missing_ok=True)
-            return
-        self.state = TrainState(**content["state"])
-        self.task.model.load_state_dict(content["model"])
-        self.average.mean = content["average"]
-        self.optimizer.load_state_dict(content["optimizer"])
-        if log.is_file():
-            _trim_log(log, self.state.step)
-
-
-def _trim_log(log: Path, steps_done: int) -> None:
-    """Drop what was logged after the checkpoint, and a line cut short by a kill."""
-    kept = []
-    for line in log.read_text("utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        limit = steps_done if "dev" in entry else steps_done - 1
-        if entry["step"] <= limit:
-            kept.append(line)
-    scratch = log.with_suffix(".tmp")
-    scratch.write_text("".join(line + "\n" for line in kept), "utf-8")
-    scratch.replace(log)
+        content = self.ranks.first(lambda: load_checkpoint(self.work, self.fingerprint))
+        if content is not None:
+            self.state = TrainState(**content["state"])
+            self.task.model.load_state_dict(content["model"])
+            self.average.load(content["average"])
+            self.optimizer.load_state_dict(content["optimizer"])
+        self.log.begin(self.state.step)

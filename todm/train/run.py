@@ -1,12 +1,10 @@
 """``todm train-supernet``: corpus and configuration to a supernet artifact."""
 
 import math
-import os
 import shutil
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 
 from todm.core.artifact import Artifact, load_artifact, write_artifact
 from todm.core.config import SupernetConfig
@@ -20,7 +18,9 @@ from todm.models.scoring import corpus_samples
 from todm.models.store import BPE_MODEL, CONFIG, write_model
 from todm.optim.build import build_optimizer
 from todm.train.checkpoint import CHECKPOINT, TrainState
-from todm.train.loop import LOG, Loop, seeded
+from todm.train.log import LOG
+from todm.train.loop import Loop, seeded
+from todm.train.ranks import Ranks, launch, threads_each
 from todm.train.supernet import SupernetTask
 
 
@@ -42,18 +42,17 @@ def run(config: SupernetConfig, corpus: Path, out: Path) -> Artifact:
             f"space.largest.vocab_size is {config.space.largest.vocab_size} but {corpus} has "
             f"{opened.table.size} tokens; set it to that"
         )
-    torch.set_num_threads(config.run.threads or os.cpu_count() or 1)
+    torch.set_num_threads(threads_each(config.run))
+    fabric = launch(config.run)
+    ranks = Ranks(fabric)
     work = out.with_name(out.name + ".work")
-    work.mkdir(parents=True, exist_ok=True)
-    if not (work / CHECKPOINT).is_file():  # a run to go on with keeps its own
-        config.write_json(work / CONFIG)
+    ranks.first(lambda: _open_work(config, work))
     model = new_model(config, opened)
-    fabric = Fabric(accelerator=config.run.accelerator, devices=1, precision=config.run.precision)
     fabric.to_device(model)
     task = SupernetTask(
         config,
         model,
-        BatchLoader(opened, "train", config.data, config.seed),
+        BatchLoader(opened, "train", config.data, config.seed, rank=ranks.rank, world=ranks.world),
         corpus_samples(opened, opened.table, "dev", config.run.eval_utterances),
         opened.table,
     )
@@ -67,9 +66,13 @@ def run(config: SupernetConfig, corpus: Path, out: Path) -> Artifact:
         fingerprint=f"{config.digest()}-{opened.artifact.digest}",
     )
     state = loop.train()
-    artifact = _write(opened, task, state, work, out)
-    shutil.rmtree(work)
-    return artifact
+    return ranks.first(lambda: _write(opened, task, state, work, out))
+
+
+def _open_work(config: SupernetConfig, work: Path) -> None:
+    work.mkdir(parents=True, exist_ok=True)
+    if not (work / CHECKPOINT).is_file():  # a run to go on with keeps its own
+        config.write_json(work / CONFIG)
 
 
 def new_model(config: SupernetConfig, corpus: Corpus) -> Transducer:
@@ -119,4 +122,5 @@ def _write(
             "cpu_s": round(state.cpu_s, 1),
             "dev_wer": {name: figures["wer"] for name, figures in scores.items()},
         }
+    shutil.rmtree(work)
     return load_artifact(out, "supernet", verify=False)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from todm.core.config import SupernetConfig
 from todm.core.rng import derive_seed
+from todm.core.shard import Shard
 from todm.core.specs import SubnetSpec
 from todm.data.loader import Batch, BatchLoader
 from todm.decode.tokens import TokenTable
@@ -90,7 +91,7 @@ class SupernetTask(Task[Batch]):
         )
         teacher: Teacher | None = None
         for name, spec in nets:
-            logits_BTUV = self._logits(shared, spec, name, step)
+            logits_BTUV = self._logits(shared, spec, name, step, batch.shard)
             result = self._transducer_loss(logits_BTUV, batch)
             loss = self._mix(name, logits_BTUV, result, batch, teacher)
             yield loss
@@ -102,11 +103,18 @@ class SupernetTask(Task[Batch]):
             if leaf.grad is not None
         )
 
-    def _logits(self, shared: Sequence[Tensor], spec: SubnetSpec, name: str, step: int) -> Tensor:
+    def _logits(
+        self,
+        shared: Sequence[Tensor],
+        spec: SubnetSpec,
+        name: str,
+        step: int,
+        shard: Shard | None,
+    ) -> Tensor:
         front_BTD, pred_BUE = shared
         generator = torch.Generator(front_BTD.device)
         generator.manual_seed(derive_seed(self.config.seed, "dropout", step, name))
-        plan = dropout_plan(self.config.dropout, self.config.space, generator)
+        plan = dropout_plan(self.config.dropout, self.config.space, generator, shard)
         enc_BTD = self.model.encoder.body(front_BTD, spec, plan)
         return self.model.joiner.lattice(enc_BTD, pred_BUE, spec.joiner_dim)
 
@@ -132,7 +140,8 @@ class SupernetTask(Task[Batch]):
         """Weigh task loss and distillation of one net.
 
         The task loss is divided by the tokens of an average batch, so that every token of the
-        corpus weighs the same whatever batch it falls into.
+        corpus weighs the same whatever batch it falls into; distillation is a mean over
+        utterances. So the losses of several processes' shares add up to the whole batch's.
         """
         task = result.loss_B.sum() / self.batch_tokens
         tokens = batch.target_lens_B.sum().clamp(min=1)
@@ -153,7 +162,7 @@ class SupernetTask(Task[Batch]):
             clip=distill.clip,
         )
         self._log[f"distill.{name}"] = float(kd.detach())
-        return loss + distill.weight * kd
+        return loss + distill.weight * batch.share * kd
 
     def _teacher(self, logits_BTUV: Tensor, result: TransducerLoss, batch: Batch) -> Teacher:
         frames, positions = logits_BTUV.shape[1:3]
