@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from todm.kernels.precision import without_autocast
 from todm.kernels.transducer import Topology, lattice_posteriors
 
 
@@ -23,6 +24,7 @@ class TransducerLoss(NamedTuple):
     """Posterior probability that a path visits the node (t, u); detached, 0 in the padding."""
 
 
+@without_autocast
 def transducer_loss(  # noqa: PLR0913 - the lattice is four tensors, the rest are options
     logits_BTUV: Float[Tensor, "B T U1 V"],
     targets_BU: Int[Tensor, "B U"],
