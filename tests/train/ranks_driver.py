@@ -2,13 +2,13 @@
 
     python ranks_driver.py JOBS
 
-JOBS is a JSON list of objects, run one after the other: ``world`` processes train ``config`` on ``corpus`` into ``out``. They
-are forked from this interpreter, so that Python and torch are imported once, with the variables
-that torchrun would set. Optional:
-``record`` (a folder: every rank writes the gradients and nets
-of each step there, and no step changes the weights), ``kill`` ([rank, step]: dies by SIGKILL in
-that step), ``stop`` (the step at which all are killed), ``ends`` (steps after which the data of
-each rank ends). Prints each rank's exit status and what the ranks said, one line of JSON a job.
+JOBS is a JSON list of objects, run one after the other: ``world`` processes train ``config`` on
+``corpus`` into ``out``. They are forked from this interpreter, so that Python and torch are
+imported once, with the variables that torchrun would set. Optional: ``record`` (a folder: every
+rank writes the gradients and nets of each step there, and no step changes the weights), ``kill``
+([rank, step]: dies by SIGKILL in that step), ``stop`` (the step at which all are killed), ``ends``
+(steps after which each rank's data ends). Prints each rank's exit status and what the ranks said,
+one line of JSON a job.
 """
 
 import functools

@@ -23,10 +23,13 @@ from todm.core.config import RunConfig, ScheduleConfig
 from todm.core.errors import GateError
 from todm.optim.build import StepOptimizer
 from todm.optim.schedule import eden_factor, one_cycle_factor
-from todm.train.checkpoint import RunningAverage, TrainState, load_checkpoint, save_checkpoint
+from todm.train.averaging import new_average
+from todm.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
+from todm.train.early_stop import FrontStopper
+from todm.train.keeper import Keeper
 from todm.train.log import TrainLog
 from todm.train.ranks import Ranks
-from todm.train.task import Scores, Task
+from todm.train.task import Task
 
 B = TypeVar("B")
 LOG_EVERY_STEPS = 10
@@ -57,6 +60,17 @@ def lr_factor(config: ScheduleConfig, step: int, epoch: float) -> float:
     return factor * min(1.0, left / tail) if tail > 0 else factor
 
 
+def backward(fabric: Fabric, task: Task[B], batch: B, step: int) -> None:
+    """Run a step's forwards, each under autocast alone, and their backwards outside it."""
+    losses = task.losses(fabric.to_device(batch), step)
+    while True:
+        with fabric.autocast():
+            loss = next(losses, None)
+        if loss is None:
+            return
+        fabric.backward(loss)
+
+
 @dataclass
 class Loop(Generic[B]):
     """One run of a task in a work folder that survives a kill."""
@@ -68,27 +82,31 @@ class Loop(Generic[B]):
     fabric: Fabric
     work: Path
     fingerprint: str
-    state: TrainState = field(default_factory=lambda: TrainState(0, 0, 0, 0, 0.0, 0.0))
+    stopper: FrontStopper | None = None
+    """Ends training early; None trains all steps."""
+    board: Path | None = None
+    """Folder for TensorBoard; None writes none."""
+    state: TrainState = field(default_factory=TrainState)
 
     def __post_init__(self) -> None:
         self.ranks = Ranks(self.fabric)
-        self.average = RunningAverage(self.task.model)
-        self.log = TrainLog(self.work, silent=not self.ranks.is_first)
+        average = new_average(self.schedule, self.task.model, self.work)
+        self.keeper = Keeper(self.task, average, self.stopper, self.work)
+        self.log = TrainLog(self.work, silent=not self.ranks.is_first, board=self.board)
         self._clock = (time.perf_counter(), time.process_time())
 
     def train(self) -> TrainState:
-        """Run (or go on with) all steps; leaves the averaged weights in the model.
+        """Run (or go on with) all steps; leaves the weights to hand out in the model.
 
         Raises:
             GateError: too many non-finite steps in a row.
         """
         self._resume()
         self.ranks.align(self.task.model)
-        first = self.state.step
-        if first < self.schedule.steps:
+        if self.state.step < self.schedule.steps and not self.state.stopped:
             with tqdm(
                 total=self.schedule.steps,
-                initial=first,
+                initial=self.state.step,
                 desc="train",
                 unit="step",
                 file=sys.stderr,
@@ -96,8 +114,10 @@ class Loop(Generic[B]):
                 disable=not self.ranks.is_first,
             ) as bar:
                 self._steps(bar)
-        if self.state.num_averaged:
-            self.task.model.load_state_dict(self.average.mean)
+        said = self.ranks.first(self.keeper.hand_out)
+        if said:
+            self.log.line(step=self.state.step, **said)
+        self.ranks.align(self.task.model)
         return self.state
 
     def _steps(self, bar: "tqdm[Any]") -> None:
@@ -112,7 +132,7 @@ class Loop(Generic[B]):
             if done % self.run.checkpoint_every_steps == 0:
                 self._save()
                 saved = done
-            if done == total:
+            if done == total or self.state.stopped:
                 break
         if evaluated < self.state.step:
             self._evaluate(bar)
@@ -134,16 +154,14 @@ class Loop(Generic[B]):
         self.optimizer.set_factor(factor)
         model.train()
         if batch is not None:
-            self._backward(batch, step)
+            backward(self.fabric, self.task, batch, step)
         self.ranks.add_gradients(model.parameters())
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.state.step = step + 1
         self._count_bad(batch, step)
-        average_from = (1.0 - self.schedule.average_fraction) * self.schedule.steps
-        if self.state.step > average_from:
-            self.state.num_averaged += 1
-            self.average.add(model, self.state.num_averaged)
+        if self.ranks.is_first:
+            self.keeper.add(step + 1)
         if step % LOG_EVERY_STEPS == 0 or self.optimizer.skipped:
             self.log.line(
                 step=step,
@@ -152,16 +170,6 @@ class Loop(Generic[B]):
                 skipped=self.optimizer.skipped,
                 **self.task.step_log(),
             )
-
-    def _backward(self, batch: B, step: int) -> None:
-        """Run the step's forwards, each under autocast alone, and their backwards outside it."""
-        losses = self.task.losses(self.fabric.to_device(batch), step)
-        while True:
-            with self.fabric.autocast():
-                loss = next(losses, None)
-            if loss is None:
-                return
-            self.fabric.backward(loss)
 
     def _count_bad(self, batch: B | None, step: int) -> None:
         if not self.optimizer.skipped:
@@ -181,21 +189,12 @@ class Loop(Generic[B]):
             )
 
     def _evaluate(self, bar: "tqdm[Any]") -> None:
-        scores = self.ranks.first(self._scores)
+        scores, extra, self.state.stopped = self.ranks.first(
+            lambda: (*self.keeper.evaluate(), self.keeper.stopped)
+        )
         wers = "/".join(f"{figures['wer']:.1f}" for figures in scores.values())
         bar.set_postfix_str(f"dev WER {wers} %")
-        self.log.line(step=self.state.step, dev={k: dict(v) for k, v in scores.items()})
-
-    def _scores(self) -> Scores:
-        """Evaluate the averaged weights; the model keeps its own."""
-        model = self.task.model
-        current = {k: v.clone() for k, v in model.state_dict().items()}
-        if self.state.num_averaged:
-            model.load_state_dict(self.average.mean)
-        model.eval()
-        scores = self.task.evaluate()
-        model.load_state_dict(current)
-        return scores
+        self.log.line(step=self.state.step, dev={k: dict(v) for k, v in scores.items()}, **extra)
 
     def _save(self) -> None:
         wall, cpu = time.perf_counter(), time.process_time()
@@ -206,7 +205,7 @@ class Loop(Generic[B]):
             return
         tensors = {
             "model": self.task.model.state_dict(),
-            "average": self.average.mean,
+            "keeper": self.keeper.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
         save_checkpoint(self.work, self.state, tensors, self.fingerprint)
@@ -216,6 +215,6 @@ class Loop(Generic[B]):
         if content is not None:
             self.state = TrainState(**content["state"])
             self.task.model.load_state_dict(content["model"])
-            self.average.load(content["average"])
+            self.keeper.load_state_dict(content["keeper"])
             self.optimizer.load_state_dict(content["optimizer"])
         self.log.begin(self.state.step)

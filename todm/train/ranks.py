@@ -9,6 +9,7 @@ step's last backward, that of the shared front end, leaves nothing to overlap wi
 """
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ def launch(config: RunConfig) -> Fabric:
     Raises:
         ConfigError: a strategy of several processes without torchrun, or too few GPUs.
     """
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its banners say nothing new
     started = dist.is_available() and dist.is_torchelastic_launched()
     world = int(os.environ["WORLD_SIZE"]) if started else 1
     if config.strategy != "auto" and not started:
@@ -66,6 +68,11 @@ def _check_devices(config: RunConfig, local: int) -> None:
             f"torchrun started {local} processes on a machine with {torch.cuda.device_count()} "
             "GPU(s); lower --nproc-per-node or say --set run.accelerator=cpu"
         )
+
+
+def is_first_process() -> bool:
+    """Tell from torchrun's environment whether this process speaks for all; alone it does."""
+    return os.environ.get("RANK", "0") == "0" or not dist.is_torchelastic_launched()
 
 
 def threads_each(config: RunConfig) -> int:

@@ -17,11 +17,13 @@ from todm.core.shard import Shard
 from todm.core.specs import SubnetSpec
 from todm.data.loader import Batch, BatchLoader
 from todm.decode.tokens import TokenTable
+from todm.kernels.precision import widened
 from todm.layers.dropout import dropout_plan
 from todm.losses.alpha_divergence import lattice_distillation
 from todm.losses.transducer import TransducerLoss, transducer_loss
 from todm.models.rnnt import Transducer, encoder_lens
 from todm.models.scoring import Sample, score, scoring_set
+from todm.train.early_stop import watched_nets
 from todm.train.sandwich import nets_of_step
 from todm.train.task import Scores, Task
 
@@ -79,8 +81,8 @@ class SupernetTask(Task[Batch]):
     def losses(self, batch: Batch, step: int) -> Iterator[Tensor]:
         """Yield each net's loss, then the carrier of the shared parts' gradients."""
         config, self._log = self.config, {}
-        front_BTD = self.model.encoder.front(batch.features_BTF)
-        pred_BUE = self.model.predictor(batch.targets_BU)
+        front_BTD = widened(self.model.encoder.front(batch.features_BTF))
+        pred_BUE = widened(self.model.predictor(batch.targets_BU))
         shared = [front_BTD.detach().requires_grad_(), pred_BUE.detach().requires_grad_()]
         nets = nets_of_step(
             config.space,
@@ -97,11 +99,12 @@ class SupernetTask(Task[Batch]):
             yield loss
             if name == "largest" and len(nets) > 1 and config.distill.mode != "none":
                 teacher = self._teacher(logits_BTUV, result, batch)
-        yield sum(
+        carried = [
             (out * leaf.grad).sum()
             for out, leaf in zip((front_BTD, pred_BUE), shared, strict=True)
             if leaf.grad is not None
-        )
+        ]
+        yield torch.stack(carried).sum()
 
     def _logits(
         self,
@@ -178,9 +181,9 @@ class SupernetTask(Task[Batch]):
 
     @torch.inference_mode()
     def evaluate(self) -> Scores:
-        """Return dev WER (one symbol a frame) and NLL per token of the three named nets."""
+        """Return dev WER (one symbol a frame) and NLL per token of the watched nets."""
         data = scoring_set(self.model, self.dev, self.table, topology=self.config.loss.topology)
         found = {
-            name: score(self.model, spec, data) for name, spec in self.config.space.named().items()
+            name: score(self.model, spec, data) for name, spec in watched_nets(self.config).items()
         }
         return {name: {"wer": scores.wer, "loss": scores.nll} for name, scores in found.items()}
