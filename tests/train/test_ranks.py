@@ -17,9 +17,10 @@ from todm.core.artifact import Artifact, load_artifact
 from todm.core.config import RunConfig, SupernetConfig
 from todm.core.data_config import AugmentConfig
 from todm.core.errors import ConfigError
-from todm.models.store import WEIGHTS
+from todm.models.store import CONFIG, WEIGHTS
 from todm.recipes import recipe
 from todm.train.checkpoint import CHECKPOINT
+from todm.train.log import LOG
 from todm.train.ranks import launch
 
 DRIVER = Path(__file__).with_name("ranks_driver.py")
@@ -70,7 +71,12 @@ def outcomes(
     for steps, size in ((STEPS, 5), (14, 5), (14, 1)):
         config = make_config(corpus, noise_dir, steps=steps, batch_size=size)
         config.write_json(folder / f"{steps}-{size}.json")
+    run = config.run.model_copy(update={"strategy": "fsdp"})
+    long_config = make_config(corpus, noise_dir, steps=14, batch_size=5)
+    long_config.model_copy(update={"run": run}).write_json(folder / "spread.json")
+    spread = str(folder / "spread.json")
     (folder / "bad.work").mkdir()
+    long_config.write_json(folder / "bad.work" / CONFIG)
     (folder / "bad.work" / CHECKPOINT).write_bytes(b"no checkpoint")
     long, short, single = (str(folder / f"{name}.json") for name in ("14-5", f"{STEPS}-5", "14-1"))
     jobs: dict[str, dict[str, Any]] = {
@@ -82,6 +88,11 @@ def outcomes(
         "ended": {"config": long, "world": 2, "out": "ended", "ends": [4, 7]},
         "killed": {"config": long, "world": 2, "out": "killed", "kill": [1, 6]},
         "healed": {"config": long, "world": 2, "out": "killed"},
+        "spread": {"config": spread, "world": 2, "out": "spread"},
+        "spread stopped": {"config": spread, "world": 2, "out": "again", "stop": 11},
+        "spread on 3": {"config": spread, "world": 3, "out": "again"},
+        "spread on 2": {"config": spread, "world": 2, "out": "again"},
+        "spread ended": {"config": spread, "world": 2, "out": "short", "ends": [4, 7]},
         "bad": {"config": long, "world": 2, "out": "bad"},
         "too many": {"config": single, "world": 2, "out": "none"},
     }
@@ -151,6 +162,30 @@ def test_a_killed_process_ends_the_others_with_a_clear_error(outcomes: dict[str,
     assert "give the same command again" in killed.said
     assert healed.statuses == [0, 0], healed.said
     assert load_artifact(healed.out, "supernet").body["steps"] == 14
+
+
+def test_a_spread_net_trains_as_a_whole_one(outcomes: dict[str, Outcome]) -> None:
+    """FSDP2: pieces of every tensor on each process; the optimizer's tensors dealt out."""
+    assert outcomes["spread"].statuses == [0, 0], outcomes["spread"].said
+    found, want = (load_file(outcomes[name].out / WEIGHTS) for name in ("spread", "whole"))
+    for name, tensor in want.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+    logs = [(outcomes[name].out / LOG).read_text("utf-8") for name in ("spread", "whole")]
+    norms = [[json.loads(x).get("grad_norm") for x in log.splitlines()] for log in logs]
+    assert norms[0][0] == pytest.approx(norms[1][0], rel=1e-5)
+
+
+def test_a_spread_run_goes_on_with_as_many_processes(outcomes: dict[str, Outcome]) -> None:
+    assert outcomes["spread on 3"].statuses[0] == 2, outcomes["spread on 3"].said
+    assert "goes on with the same number of processes" in outcomes["spread on 3"].said
+    assert outcomes["spread on 2"].statuses == [0, 0], outcomes["spread on 2"].said
+    found, want = (load_file(outcomes[name].out / WEIGHTS) for name in ("spread on 2", "spread"))
+    assert all(torch.equal(found[name], tensor) for name, tensor in want.items())
+
+
+def test_a_spread_run_ends_with_the_first_data_that_ends(outcomes: dict[str, Outcome]) -> None:
+    assert outcomes["spread ended"].statuses == [0, 0], outcomes["spread ended"].said
+    assert load_artifact(outcomes["spread ended"].out, "supernet").body["steps"] == 4
 
 
 def test_an_error_of_the_first_process_reaches_the_others(outcomes: dict[str, Outcome]) -> None:

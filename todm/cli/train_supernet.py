@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from todm.core.artifact import Artifact
     from todm.core.config import SupernetConfig
 
-RANGE_STEPS = 200
-
 
 def train_supernet(
     corpus: Corpus,
@@ -34,7 +32,6 @@ def train_supernet(
         bool,
         typer.Option("--lr-range", help="Only try learning rates; OUT becomes a report page."),
     ] = False,
-    lr_steps: Annotated[int, typer.Option("--lr-steps", help="Steps of --lr-range.")] = RANGE_STEPS,
     as_json: Json = False,
 ) -> None:
     """Train one set of weights that holds many recognisers.
@@ -55,7 +52,7 @@ def train_supernet(
 
     chosen = apply_overrides(_base(recipe, config, resume, corpus, out), sets or [])
     if lr_range:
-        _try_rates(chosen, corpus, out, init, lr_steps, as_json=as_json)
+        _try_rates(chosen, corpus, out, init, as_json=as_json)
         return
 
     from todm.train.run import run
@@ -79,14 +76,13 @@ def _try_rates(
     corpus: Path,
     out: Path,
     init: Path | None,
-    steps: int,
     *,
     as_json: bool,
 ) -> None:
     from todm.cli.output import say_artifact
     from todm.flows.lr_range import run
 
-    artifact = run(config, corpus, out, steps=steps, init=init)
+    artifact = run(config, corpus, out, init)
     suggested, page = artifact.body["suggested_lr"], artifact.file(str(artifact.body["page"]))
     say_artifact(artifact, f"suggested optim.lr {suggested:.2g}, {page}", as_json=as_json)
 

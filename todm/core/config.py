@@ -101,6 +101,8 @@ class RunConfig(Value):
     stops and hands out the weights of the best one; 0 trains all steps."""
     early_stop_nets: int = Field(default=4, ge=0)
     """Sampled nets that the front is judged by, besides the named ones."""
+    lr_range_steps: int = Field(default=200, ge=20)
+    """Steps of ``--lr-range``."""
     tensorboard: bool = False
     """Also log to ``<out>.tensorboard``, for ``tensorboard --logdir``."""
     max_bad_steps: int = Field(default=10, gt=0)
@@ -111,9 +113,10 @@ class RunConfig(Value):
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """``bf16-mixed``: matrix products of the network in bfloat16; weights, state-space kernels,
     losses and the optimizer stay in float32."""
-    strategy: Literal["auto", "ddp"] = "auto"
-    """How the processes that torchrun starts share the work; ``auto``: ddp where there are
-    several. Every process holds the whole net and takes its share of each batch."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """How the processes that torchrun starts share the work; ``auto``: ddp where there are several.
+    Each takes its share of every batch. ``ddp``: each holds the whole net; ``fsdp``: weights,
+    gradients and optimizer state are spread, for nets above one device's memory."""
     sync_timeout_s: int = Field(default=1800, gt=0)
     """How long a process waits for the others (rank 0 evaluates alone) before it gives up."""
 
@@ -145,6 +148,7 @@ class SupernetConfig(Value):
 _PLACE_KEYS = (
     "accelerator",
     "checkpoint_every_steps",
+    "lr_range_steps",
     "strategy",
     "sync_timeout_s",
     "tensorboard",

@@ -15,16 +15,14 @@ from todm.train.lr_range import suggest
 STEPS = "lr_range.csv"
 
 
-def run(
-    config: SupernetConfig, corpus: Path, out: Path, *, steps: int, init: Path | None = None
-) -> Artifact:
+def run(config: SupernetConfig, corpus: Path, out: Path, init: Path | None = None) -> Artifact:
     """Test rates around ``optim.lr`` and write what was seen; ``body`` names the suggestion.
 
     Raises:
-        ConfigError: the configuration does not fit the corpus, or too few steps.
+        ConfigError: the configuration does not fit the corpus.
         GateError: the loss fell at no rate.
     """
-    curve = run_test(config, corpus, steps, init)
+    curve = run_test(config, corpus, init)
     suggested = suggest(curve)
     figures = [
         Measurement(name="lr.suggested", value=suggested, unit=""),

@@ -33,6 +33,9 @@ class Average(Protocol):
     count: int
     """Steps whose weights it holds."""
 
+    def wants(self, step: int) -> bool:
+        """Tell whether the weights after so many steps make a difference to it."""
+
     def add(self, model: nn.Module, step: int) -> None:
         """Take note of the weights after so many steps."""
 
@@ -62,9 +65,13 @@ class WindowAverage:
         self._after = after
         self.count = 0
 
+    def wants(self, step: int) -> bool:
+        """Tell whether the window has begun."""
+        return step > self._after
+
     def add(self, model: nn.Module, step: int) -> None:
         """Fold the weights in, if the window has begun."""
-        if step > self._after:
+        if self.wants(step):
             self.count += 1
             _fold(self._mean, model.state_dict(), 1.0 / self.count)
 
@@ -96,10 +103,14 @@ class PairAverage:
         self._step = 0
         self.count = 0
 
+    def wants(self, step: int) -> bool:
+        """Tell whether the weights join the mean."""
+        return step % self._period == 0
+
     def add(self, model: nn.Module, step: int) -> None:
         """Fold the weights in on every ``period``-th step; keep a copy where a window begins."""
         self._step = step
-        if step % self._period == 0:
+        if self.wants(step):
             self.count += 1
             current = {k: _doubled(v) for k, v in model.state_dict().items()}
             _fold(self._mean, current, 1.0 / self.count)

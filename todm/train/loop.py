@@ -29,6 +29,7 @@ from todm.train.early_stop import FrontStopper
 from todm.train.keeper import Keeper
 from todm.train.log import TrainLog
 from todm.train.ranks import Ranks
+from todm.train.sharding import OwnedOptimizer, gather, scatter
 from todm.train.task import Task
 
 B = TypeVar("B")
@@ -76,12 +77,14 @@ class Loop(Generic[B]):
     """One run of a task in a work folder that survives a kill."""
 
     task: Task[B]
-    optimizer: StepOptimizer
+    optimizer: StepOptimizer | OwnedOptimizer
     schedule: ScheduleConfig
     run: RunConfig
     fabric: Fabric
     work: Path
     fingerprint: str
+    spread_from: Task[B] | None = None
+    """The task with a whole copy of the model, where the processes hold pieces of it."""
     stopper: FrontStopper | None = None
     """Ends training early; None trains all steps."""
     board: Path | None = None
@@ -90,19 +93,21 @@ class Loop(Generic[B]):
 
     def __post_init__(self) -> None:
         self.ranks = Ranks(self.fabric)
-        average = new_average(self.schedule, self.task.model, self.work)
-        self.keeper = Keeper(self.task, average, self.stopper, self.work)
+        self.whole = self.spread_from or self.task
+        average = new_average(self.schedule, self.whole.model, self.work)
+        self.keeper = Keeper(self.whole, average, self.stopper, self.work)
         self.log = TrainLog(self.work, silent=not self.ranks.is_first, board=self.board)
         self._clock = (time.perf_counter(), time.process_time())
 
     def train(self) -> TrainState:
-        """Run (or go on with) all steps; leaves the weights to hand out in the model.
+        """Run (or go on with) all steps; leaves the weights to hand out in ``whole.model``.
 
         Raises:
             GateError: too many non-finite steps in a row.
         """
         self._resume()
-        self.ranks.align(self.task.model)
+        if not self.is_spread:
+            self.ranks.align(self.task.model)
         if self.state.step < self.schedule.steps and not self.state.stopped:
             with tqdm(
                 total=self.schedule.steps,
@@ -117,8 +122,19 @@ class Loop(Generic[B]):
         said = self.ranks.first(self.keeper.hand_out)
         if said:
             self.log.line(step=self.state.step, **said)
-        self.ranks.align(self.task.model)
+        if not self.is_spread:
+            self.ranks.align(self.task.model)
         return self.state
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether each process holds a part of the model."""
+        return self.spread_from is not None
+
+    def _put_together(self) -> None:
+        """Bring rank 0's whole copy up to date; all ranks take part."""
+        if self.is_spread:
+            gather(self.task.model, self.whole.model, keep=self.ranks.is_first)
 
     def _steps(self, bar: "tqdm[Any]") -> None:
         total, evaluated, saved = self.schedule.steps, self.state.step, self.state.step
@@ -140,11 +156,15 @@ class Loop(Generic[B]):
             self._save()
 
     def _batches(self) -> Iterator[B | None]:
-        """Yield batches as long as some rank has one; None on a rank whose data has ended."""
+        """Yield batches as long as some rank has one; None on a rank whose data has ended.
+
+        Where the model is spread no rank can run without the others: all end with the first.
+        """
         batches = self.task.batches(self.state.step)
+        needed = self.ranks.world if self.is_spread else 1
         while True:
             batch = next(batches, None)
-            if self.ranks.count(batch is not None) == 0:
+            if self.ranks.count(batch is not None) < needed:
                 return
             yield batch
 
@@ -155,11 +175,14 @@ class Loop(Generic[B]):
         model.train()
         if batch is not None:
             backward(self.fabric, self.task, batch, step)
-        self.ranks.add_gradients(model.parameters())
+        if not self.is_spread:
+            self.ranks.add_gradients(model.parameters())
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.state.step = step + 1
         self._count_bad(batch, step)
+        if self.keeper.average.wants(step + 1):
+            self._put_together()
         if self.ranks.is_first:
             self.keeper.add(step + 1)
         if step % LOG_EVERY_STEPS == 0 or self.optimizer.skipped:
@@ -189,6 +212,7 @@ class Loop(Generic[B]):
             )
 
     def _evaluate(self, bar: "tqdm[Any]") -> None:
+        self._put_together()
         scores, extra, self.state.stopped = self.ranks.first(
             lambda: (*self.keeper.evaluate(), self.keeper.stopped)
         )
@@ -201,12 +225,14 @@ class Loop(Generic[B]):
         self.state.wall_s += wall - self._clock[0]
         self.state.cpu_s += cpu - self._clock[1]
         self._clock = (wall, cpu)
+        self._put_together()
+        optimizer = self.optimizer.state_dict()
         if not self.ranks.is_first:
             return
         tensors = {
-            "model": self.task.model.state_dict(),
+            "model": self.whole.model.state_dict(),
             "keeper": self.keeper.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer,
         }
         save_checkpoint(self.work, self.state, tensors, self.fingerprint)
 
@@ -214,7 +240,9 @@ class Loop(Generic[B]):
         content = self.ranks.first(lambda: load_checkpoint(self.work, self.fingerprint))
         if content is not None:
             self.state = TrainState(**content["state"])
-            self.task.model.load_state_dict(content["model"])
+            self.whole.model.load_state_dict(content["model"])
+            if self.is_spread:
+                scatter(content["model"], self.task.model)
             self.keeper.load_state_dict(content["keeper"])
             self.optimizer.load_state_dict(content["optimizer"])
         self.log.begin(self.state.step)

@@ -1,8 +1,8 @@
 """Learning-rate range test (Smith 2017, arXiv 1506.01186): which ``optim.lr`` suits a training.
 
-The rate rises exponentially from a hundredth of the configured one over so many steps, all else
-as in the training; it ends early where the loss has clearly diverged. The suggestion is the rate
-at which the smoothed loss falls fastest on the logarithmic scale.
+The rate rises exponentially from a hundredth of the configured one over ``run.lr_range_steps``,
+all else as in the training; it ends early where the loss has clearly diverged. The suggestion is
+the rate at which the smoothed loss falls fastest on the logarithmic scale.
 """
 
 import math
@@ -73,18 +73,14 @@ def suggest(curve: Sequence[RangeStep]) -> float:
     return slopes[min(slopes)]
 
 
-def run(
-    config: SupernetConfig, corpus: Path, steps: int, init: Path | None = None
-) -> list[RangeStep]:
+def run(config: SupernetConfig, corpus: Path, init: Path | None = None) -> list[RangeStep]:
     """Test the rates around ``optim.lr`` on a corpus, in one process; nothing is kept.
 
     The rate of the state-space parameters (``optim.ssm_lr``) moves along.
 
     Raises:
-        ConfigError: too few steps, or several processes.
+        ConfigError: several processes.
     """
-    if steps < LEAST_STEPS:
-        raise ConfigError(f"a range test of {steps} steps says nothing; take {LEAST_STEPS} or more")
     opened, old = open_inputs(config, corpus, init)
     torch.set_num_threads(threads_each(config.run))
     fabric = launch(config.run)
@@ -102,7 +98,7 @@ def run(
         optimizer.zero_grad()
         return task.step_log()[NET]
 
-    return range_test(loss_at, base_lr=config.optim.lr, steps=steps)
+    return range_test(loss_at, base_lr=config.optim.lr, steps=config.run.lr_range_steps)
 
 
 def range_test(

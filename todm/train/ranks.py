@@ -34,6 +34,9 @@ BUCKET_ELEMENTS = 1 << 24
 def launch(config: RunConfig) -> Fabric:
     """Return Fabric with devices and processes as the configuration and torchrun's environment say.
 
+    It makes the process group for either strategy: what each does with gradients and weights
+    stands in ``Ranks`` and in ``sharding``.
+
     Raises:
         ConfigError: a strategy of several processes without torchrun, or too few GPUs.
     """
@@ -45,7 +48,7 @@ def launch(config: RunConfig) -> Fabric:
             f"run.strategy {config.strategy} needs the processes that torchrun starts: "
             "torchrun --nproc-per-node 8 -m todm train-supernet ..., or leave it at auto"
         )
-    if world == 1:
+    if world == 1 and config.strategy != "fsdp":
         return Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)
     local = int(os.environ["LOCAL_WORLD_SIZE"])
     _check_devices(config, local)
@@ -145,7 +148,9 @@ class Ranks:
             return
         with torch.no_grad(), lost_process_told():
             for tensor in model.state_dict().values():
-                dist.broadcast(tensor, 0)
+                moved = tensor.to(self._fabric.device)
+                dist.broadcast(moved, 0)
+                tensor.copy_(moved)
 
     def count(self, here: bool) -> int:
         """Return on how many ranks something holds."""

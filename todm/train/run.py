@@ -1,5 +1,6 @@
 """``todm train-supernet``: corpus and configuration to a supernet artifact."""
 
+import copy
 import math
 import shutil
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from todm.train.early_stop import FrontStopper
 from todm.train.log import LOG
 from todm.train.loop import Loop, seeded
 from todm.train.ranks import Ranks, launch, threads_each
+from todm.train.sharding import OwnedOptimizer, shard
 from todm.train.start import open_work, start_from
 from todm.train.supernet import SupernetTask
 
@@ -52,20 +54,39 @@ def run(config: SupernetConfig, corpus: Path, out: Path, init: Path | None = Non
     work = out.with_name(out.name + ".work")
     ranks.first(lambda: open_work(config, work))
     task = build_task(config, opened, fabric, old)
+    whole = spread(task, fabric) if config.run.strategy == "fsdp" else None
     parents = {"corpus": opened.artifact} | ({"init": old.artifact} if old else {})
     loop = Loop(
         task=task,
-        optimizer=build_optimizer(task.model, config.optim),
+        optimizer=(
+            build_optimizer(task.model, config.optim)
+            if whole is None
+            else OwnedOptimizer(task.model, config.optim, ranks)
+        ),
         schedule=config.schedule,
         run=config.run,
         fabric=fabric,
         work=work,
         fingerprint="-".join([config.deciding().digest(), *(a.digest for a in parents.values())]),
+        spread_from=whole,
         stopper=FrontStopper.of(config),
         board=out.with_name(out.name + ".tensorboard") if config.run.tensorboard else None,
     )
     state = loop.train()
+    if whole is not None:
+        task.model = whole.model
     return ranks.first(lambda: _write(opened, parents, task, state, work=work, out=out))
+
+
+def spread(task: SupernetTask, fabric: Fabric) -> SupernetTask:
+    """Spread the task's model over the processes; return the task with a whole copy of it."""
+    ranks = Ranks(fabric)
+    ranks.align(task.model)
+    whole = copy.copy(task)
+    whole.model = shard(task.model, fabric.device)
+    if ranks.is_first:
+        fabric.to_device(whole.model)
+    return whole
 
 
 def open_inputs(
@@ -94,7 +115,8 @@ def build_task(
     model = new_model(config, opened)
     if old is not None:
         start_from(model, config, opened.table, old, silent=not ranks.is_first)
-    fabric.to_device(model)
+    if config.run.strategy != "fsdp":  # block by block, otherwise
+        fabric.to_device(model)
     return SupernetTask(
         config,
         model,

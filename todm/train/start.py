@@ -25,7 +25,7 @@ def open_work(config: SupernetConfig, work: Path) -> None:
         ArtifactError: it is of another; the message names what differs.
     """
     work.mkdir(parents=True, exist_ok=True)
-    if not (work / CHECKPOINT).is_file():
+    if not ((work / CHECKPOINT).is_file() and (work / CONFIG).is_file()):
         config.write_json(work / CONFIG)
         return
     there = SupernetConfig.read_json(work / CONFIG)
