@@ -56,6 +56,15 @@ def test_patience_counts_evaluations_without_growth() -> None:
     assert stopper.stopped
 
 
+def test_patience_begins_with_the_first_net_that_recognises_something() -> None:
+    stopper = FrontStopper(MACS, 2)
+    assert [stopper.grew(scores(100.0, 130.0)) for _ in range(5)] == [False] * 5
+    assert not stopper.stopped
+    assert stopper.grew(scores(99.0, 100.0))
+    assert [stopper.grew(scores(100.0, 100.0)) for _ in range(2)] == [False] * 2
+    assert stopper.stopped
+
+
 def test_one_net_s_progress_keeps_the_training_going() -> None:
     stopper = FrontStopper(MACS, 1)
     assert stopper.grew(scores(10.0, 60.0))

@@ -16,12 +16,12 @@ from safetensors.torch import load_file
 from todm.core.artifact import Artifact, load_artifact
 from todm.core.config import RunConfig, SupernetConfig
 from todm.core.data_config import AugmentConfig
-from todm.core.errors import ConfigError
+from todm.core.errors import ConfigError, LostProcessError
 from todm.models.store import CONFIG, WEIGHTS
 from todm.recipes import recipe
 from todm.train.checkpoint import CHECKPOINT
 from todm.train.log import LOG
-from todm.train.ranks import launch
+from todm.train.ranks import launch, lost_process_told
 
 DRIVER = Path(__file__).with_name("ranks_driver.py")
 ROOT = Path(__file__).parents[2]
@@ -92,6 +92,7 @@ def outcomes(
         "spread stopped": {"config": spread, "world": 2, "out": "again", "stop": 11},
         "spread on 3": {"config": spread, "world": 3, "out": "again"},
         "spread on 2": {"config": spread, "world": 2, "out": "again"},
+        "spread killed": {"config": spread, "world": 2, "out": "gone", "kill": [1, 6]},
         "spread ended": {"config": spread, "world": 2, "out": "short", "ends": [4, 7]},
         "bad": {"config": long, "world": 2, "out": "bad"},
         "too many": {"config": single, "world": 2, "out": "none"},
@@ -186,6 +187,20 @@ def test_a_spread_run_goes_on_with_as_many_processes(outcomes: dict[str, Outcome
 def test_a_spread_run_ends_with_the_first_data_that_ends(outcomes: dict[str, Outcome]) -> None:
     assert outcomes["spread ended"].statuses == [0, 0], outcomes["spread ended"].said
     assert load_artifact(outcomes["spread ended"].out, "supernet").body["steps"] == 4
+
+
+def test_a_killed_process_ends_a_spread_run_too(outcomes: dict[str, Outcome]) -> None:
+    killed = outcomes["spread killed"]
+    assert killed.statuses == [75, -signal.SIGKILL], killed.said
+    assert "another process of this training ended or stopped answering" in killed.said
+
+
+def test_other_errors_are_not_taken_for_a_lost_process() -> None:
+    with pytest.raises(RuntimeError, match="shape") as raised, lost_process_told():
+        raise RuntimeError("shape mismatch")
+    assert not isinstance(raised.value, LostProcessError)
+    with pytest.raises(LostProcessError, match="store is gone"), lost_process_told():
+        raise torch.distributed.DistNetworkError("store is gone\nlonger story")
 
 
 def test_an_error_of_the_first_process_reaches_the_others(outcomes: dict[str, Outcome]) -> None:

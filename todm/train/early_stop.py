@@ -63,8 +63,13 @@ class FrontStopper:
         return hypervolume(points, (1.0, ROOM))
 
     def grew(self, scores: Scores) -> bool:
-        """Take an evaluation into account; tell whether it is the best so far."""
+        """Take an evaluation into account; tell whether it is the best so far.
+
+        As long as no net recognises anything the front has not begun, and patience neither.
+        """
         value = self.value(scores)
+        if value == self.best == 0.0:
+            return False
         if value > self.best * (1.0 + LEAST_GROWTH):
             self.best, self._stale = value, 0
             return True

@@ -28,7 +28,7 @@ from todm.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from todm.train.early_stop import FrontStopper
 from todm.train.keeper import Keeper
 from todm.train.log import TrainLog
-from todm.train.ranks import Ranks
+from todm.train.ranks import Ranks, lost_process_told
 from todm.train.sharding import OwnedOptimizer, gather, scatter
 from todm.train.task import Task
 
@@ -174,7 +174,8 @@ class Loop(Generic[B]):
         self.optimizer.set_factor(factor)
         model.train()
         if batch is not None:
-            backward(self.fabric, self.task, batch, step)
+            with lost_process_told():  # a spread model speaks with the others there too
+                backward(self.fabric, self.task, batch, step)
         if not self.is_spread:
             self.ranks.add_gradients(model.parameters())
         self.optimizer.step()

@@ -84,13 +84,20 @@ def threads_each(config: RunConfig) -> int:
     return config.threads or max(1, (os.cpu_count() or 1) // processes)
 
 
+_PEER_TROUBLE = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
+"""What stands in torch's plain RuntimeErrors about other processes."""
+
+
 @contextlib.contextmanager
 def lost_process_told() -> Iterator[None]:
-    """Turn what a collective raises when a peer is gone into one clear line."""
+    """Turn what torch raises when another process is gone into one clear line."""
     try:
         yield
-    except RuntimeError as error:  # torch.distributed raises this and its subclasses
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else "no reason"
+    except RuntimeError as error:  # torch.distributed's own errors are among its subclasses
+        text = str(error)
+        if not isinstance(error, dist.DistError) and not any(w in text for w in _PEER_TROUBLE):
+            raise
+        reason = text.strip().splitlines()[0][:200] if text.strip() else type(error).__name__
         raise LostProcessError(
             "another process of this training ended or stopped answering, see its own message "
             f"above ({reason}); give the same command again to go on from the last checkpoint"

@@ -118,7 +118,8 @@ class OwnedOptimizer:
 
     def _norm_of_all(self, norm: float) -> float:
         squares = torch.tensor(norm * norm, dtype=torch.float64, device=self._device)
-        dist.all_reduce(squares)
+        with lost_process_told():
+            dist.all_reduce(squares)
         return math.sqrt(float(squares)) if float(squares) >= 0 else math.nan
 
     @property
@@ -129,22 +130,28 @@ class OwnedOptimizer:
     def step(self) -> None:
         """Update the owned tensors and let every process take its pieces of all."""
         with lost_process_told():
-            for name, piece in _pieces(self._model):
-                if piece.grad is None:
-                    continue
-                assert isinstance(piece.grad, DTensor)
-                full = piece.grad.full_tensor()
-                if name in self._own:
-                    self._own[name].grad = full.clone()
-            self._inner.step()
+            self._collect()
+        self._inner.step()
+        with lost_process_told():
             for name, piece in _pieces(self._model):
                 self._spread(name, piece)
 
+    def _collect(self) -> None:
+        """Put the gradients of the owned tensors together, one tensor at a time."""
+        for name, piece in _pieces(self._model):
+            if piece.grad is None:  # on every process: all train the same nets
+                continue
+            assert isinstance(piece.grad, DTensor)
+            full = piece.grad.full_tensor()
+            if name in self._own:
+                self._own[name].grad = full.clone()
+
     def _spread(self, name: str, piece: DTensor) -> None:
         mine = self._own.get(name)
-        full = piece.new_empty(piece.shape) if mine is None else mine.detach()
-        if isinstance(full, DTensor):
+        if mine is None:
             full = torch.empty(piece.shape, dtype=piece.dtype, device=piece.device)
+        else:
+            full = mine.detach()
         dist.broadcast(full, self._owner[name])
         _take(piece, full)
 
