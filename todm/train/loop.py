@@ -55,6 +55,7 @@ def lr_factor(config: ScheduleConfig, step: int, epoch: float) -> float:
         batches=config.eden_batches,
         epochs=config.eden_epochs,
         warmup_batches=config.warmup_steps,
+        held_steps=config.hold_fraction * config.steps,
     )
     tail = config.final_fraction * config.steps
     left = config.steps - step
@@ -234,6 +235,7 @@ class Loop(Generic[B]):
             "model": self.whole.model.state_dict(),
             "keeper": self.keeper.state_dict(),
             "optimizer": optimizer,
+            "task": self.task.state_dict(),
         }
         save_checkpoint(self.work, self.state, tensors, self.fingerprint)
 
@@ -246,4 +248,5 @@ class Loop(Generic[B]):
                 scatter(content["model"], self.task.model)
             self.keeper.load_state_dict(content["keeper"])
             self.optimizer.load_state_dict(content["optimizer"])
+            self.task.load_state_dict(content["task"])
         self.log.begin(self.state.step)

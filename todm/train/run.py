@@ -18,7 +18,14 @@ from todm.data.loader import BatchLoader, feature_stats
 from todm.data.manifest import Corpus, open_corpus
 from todm.models.rnnt import Transducer
 from todm.models.scoring import corpus_samples
-from todm.models.store import BPE_MODEL, CONFIG, Supernet, load_supernet, write_model
+from todm.models.store import (
+    BPE_MODEL,
+    CONFIG,
+    LEDGER,
+    Supernet,
+    load_supernet,
+    write_model,
+)
 from todm.optim.build import build_optimizer
 from todm.train.checkpoint import TrainState
 from todm.train.early_stop import FrontStopper
@@ -160,10 +167,12 @@ def _write(
     config = task.config
     task.model.eval()
     scores = task.evaluate()
+    ledger = task.ledger.timed(state.wall_s, state.cpu_s)
     with write_artifact(out, kind="supernet", parents=parents) as draft:
         write_model(draft, task.model, corpus.table)
         config.write_json(draft.path / CONFIG)
         shutil.copyfile(work / LOG, draft.path / LOG)
+        ledger.write_json(draft.path / LEDGER)
         if corpus.bpe_model is not None:
             shutil.copyfile(corpus.bpe_model, draft.path / BPE_MODEL)
         draft.body = {
@@ -173,6 +182,8 @@ def _write(
             "skipped_steps": state.skipped_steps,
             "wall_s": round(state.wall_s, 1),
             "cpu_s": round(state.cpu_s, 1),
+            "train_macs": ledger.macs,
+            "train_macs_over_largest": round(ledger.ratio_to_largest, 4),
             "stopped_early": state.stopped,
             "dev_wer": {name: scores[name]["wer"] for name in config.space.named()},
         }
