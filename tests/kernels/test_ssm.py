@@ -154,12 +154,14 @@ def test_conv_takes_both_forms(frames: int) -> None:
 
 
 @pytest.mark.parametrize("frames", [7, 400])
-def test_conv_under_half_precision_keeps_its_dtype(frames: int) -> None:
+@pytest.mark.parametrize("autocast", [False, True])
+def test_conv_of_half_precision_computes_in_float32(frames: int, autocast: bool) -> None:
     modes = make_modes(dtype=torch.float32)
-    u = make_input(1, frames, 3, 2, dtype=torch.float32)
-    half = ssm_conv(u.bfloat16(), modes)
-    assert half.dtype == torch.bfloat16
-    assert_near(half.float(), scan(u, modes), 3e-2)  # bfloat16 holds 8 bits
+    u = make_input(1, frames, 3, 2, dtype=torch.float32).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        found = ssm_conv(u, modes)
+    assert found.dtype == torch.float32
+    assert_near(found, scan(u.float(), modes))  # no nearer to u, but u is all that is rounded
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

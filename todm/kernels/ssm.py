@@ -23,6 +23,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from todm.core.cost_training import TOEPLITZ_MAX_FRAMES
+from todm.kernels.precision import widened, without_autocast
 
 
 class Modes(NamedTuple):
@@ -125,20 +126,16 @@ def fft_size(frames: int) -> int:
     return 1 << math.ceil(math.log2(max(2, 2 * frames)))
 
 
+@without_autocast
 def ssm_conv(u_BTHP: Float[Tensor, "B T H P"], modes: Modes) -> Float[Tensor, "B T H P"]:
     """Run a whole sequence from the zero state in the form that suits its length.
 
-    The kernel is made in float32 at least, even under autocast.
+    Computed and returned in float32 at least, whatever autocast says and u is.
     """
-    frames = u_BTHP.shape[1]
-    k_HT = kernel(modes, frames).to(u_BTHP.dtype)
-    if frames <= TOEPLITZ_MAX_FRAMES:
-        return ssm_toeplitz(u_BTHP, k_HT)
-    return (
-        ssm_fft(u_BTHP.float(), k_HT.float()).to(u_BTHP.dtype)
-        if (u_BTHP.dtype in (torch.bfloat16, torch.float16))
-        else ssm_fft(u_BTHP, k_HT)
-    )
+    u_BTHP = widened(u_BTHP)
+    k_HT = kernel(modes, u_BTHP.shape[1]).to(u_BTHP.dtype)
+    form = ssm_toeplitz if u_BTHP.shape[1] <= TOEPLITZ_MAX_FRAMES else ssm_fft
+    return form(u_BTHP, k_HT)
 
 
 def fold(modes: Modes, chunk_frames: int) -> ChunkFold:
