@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from todm.core.contract import state_parts
-from todm.core.cost_training import TOEPLITZ_MAX_FRAMES
+from todm.core.cost_mixers import TOEPLITZ_MAX_FRAMES
 from todm.core.specs import BlockSpec, FrontSpec, MHSSMSpec, MixerSpec, PredictorSpec, SubnetSpec
 from todm.layers.block import Block
 from todm.layers.mhssm import DT_RANGE, MHSSM

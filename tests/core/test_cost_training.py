@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from todm.core.cost_mixers import TOEPLITZ_MAX_FRAMES
 from todm.core.cost_training import (
-    TOEPLITZ_MAX_FRAMES,
     TrainingMacs,
     TrainingShape,
     forward_macs,

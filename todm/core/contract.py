@@ -78,19 +78,15 @@ class StreamContract(Value):
 
 
 def state_parts(spec: SubnetSpec) -> tuple[StatePart, ...]:
-    """Lay out the flat state row of a subnet: two conv caches, then each mixer's modes.
-
-    A mixer's part has shape (heads, 2 * modes, head channels): real rows, then imaginary.
-    """
+    """Lay out the flat state row of a subnet: two conv caches, then each mixer's parts."""
     front = spec.front
     shapes: list[tuple[str, tuple[int, ...]]] = [
         ("front.conv1", (1, 1, front.feature_dim)),
         ("front.conv2", (front.channels[0], 1, front.feature_dim // 2)),
     ]
     for block in spec.blocks:
-        mixer = block.mixer
-        modes_shape = (mixer.num_heads, 2 * mixer.state_dim, mixer.head_dim)
-        shapes.append((f"block{block.source_layer}.ssm", modes_shape))
+        for name, shape in block.mixer.state_shapes().items():
+            shapes.append((f"block{block.source_layer}.{name}", shape))
     parts, offset = [], 0
     for name, shape in shapes:
         part = StatePart(name=name, offset=offset, shape=shape)

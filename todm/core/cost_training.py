@@ -12,22 +12,17 @@ Rules, stated once:
 * Other elementwise work (norms, activations, dropout, optimizer) is left out.
 * A sandwich step runs front end and predictor once for all of its nets.
 
-Legend: B batch, T encoder frames, U labels, V symbols, H heads, P channels of a head, N modes.
+Legend: B batch, T encoder frames, U labels, V symbols.
 """
 
-import math
 from collections.abc import Sequence
 
 from todm.core.cost import front_conv_macs, linear_maps
-from todm.core.specs import SUBSAMPLING, BlockSpec, SubnetSpec
+from todm.core.cost_mixers import mixer_cost
+from todm.core.specs import SUBSAMPLING, SubnetSpec
 from todm.core.value import Value
 
-TOEPLITZ_MAX_FRAMES = 256
-"""Up to here the T x T product beats the FFT on CPU at the recipes' batch of 16 (measured by
-benchmarks/ssm_forms.py: 1.3 times as fast at 256, equal near 448; at a batch of 4 they
-are equal at 192). ``kernels.ssm`` takes the figure from here."""
 BACKWARD_RATIO = 2
-COMPLEX_MACS = 4
 LOSS_MACS_PER_LOGIT = 6
 """log-softmax forward (subtract, exp, sum, subtract), softmax times occupancy backward."""
 LATTICE_MACS_PER_NODE = 12
@@ -95,6 +90,7 @@ def forward_macs(spec: SubnetSpec, shape: TrainingShape) -> TrainingMacs:
     """Return the products of one net's forward pass over a batch; no loss, no distillation."""
     frames, labels = shape.positions, shape.batch * (shape.target_len + 1)
     front = sum(front_conv_macs(spec, frames))
+    costs = [mixer_cost(block.mixer) for block in spec.blocks]
     mixers = ffn = joiner = 0
     for linear in linear_maps(spec):
         match linear.part:
@@ -113,8 +109,8 @@ def forward_macs(spec: SubnetSpec, shape: TrainingShape) -> TrainingMacs:
     return TrainingMacs(
         front=front,
         predictor=labels * spec.predictor.embed_dim * spec.predictor.context_size,
-        kernels=sum(_kernel_macs(b, shape.encoder_frames) for b in spec.blocks),
-        scan=sum(_scan_macs(b, shape) for b in spec.blocks),
+        kernels=sum(cost.kernel_macs(shape.encoder_frames) for cost in costs),
+        scan=sum(cost.scan_macs(shape.batch, shape.encoder_frames) for cost in costs),
         mixers=mixers,
         ffn=ffn,
         joiner=joiner,
@@ -167,19 +163,3 @@ def step_macs(
             distilled=distill and index > 0,
         )
     return total
-
-
-def _kernel_macs(block: BlockSpec, frames: int) -> int:
-    """K = 2 Re sum_n cb_n lam_n^t: H N T complex multiply-adds, once for the whole batch."""
-    return COMPLEX_MACS * block.mixer.num_heads * block.mixer.state_dim * frames
-
-
-def _scan_macs(block: BlockSpec, shape: TrainingShape) -> int:
-    """The form that ``kernels.ssm.ssm_conv`` takes at this length."""
-    frames, channels = shape.encoder_frames, shape.batch * block.mixer.inner_dim
-    if frames <= TOEPLITZ_MAX_FRAMES:
-        return channels * frames * frames
-    size = 1 << math.ceil(math.log2(max(2, 2 * frames)))
-    transform = round(1.25 * size * math.log2(size))
-    products = COMPLEX_MACS * channels * (size // 2 + 1)
-    return (2 * channels + block.mixer.num_heads) * transform + products

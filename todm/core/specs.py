@@ -3,7 +3,9 @@
 A ``SubnetSpec`` is hashable: it is a dictionary key, a cache key and (by its digest) a name.
 """
 
-from typing import Literal
+import math
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,8 +17,39 @@ FRAME_MS = 10
 BLANK_ID = 0
 
 
-class MHSSMSpec(Value):
+class MixerSizes(Value, ABC):
+    """What the rest of todm asks of a mixer's spec, whatever its kind."""
+
+    elastic: ClassVar[tuple[str, ...]]
+    """Fields in which the nets of one supernet differ, each a prefix; the others are fixed."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """The axis that says how large the mixer is; dropout follows it."""
+
+    @abstractmethod
+    def axes(self) -> dict[str, int]:
+        """Return the elastic axes by their short names."""
+
+    @abstractmethod
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each part of the streaming state of one stream."""
+
+    @property
+    def state_floats(self) -> int:
+        """Floats of streaming state."""
+        return sum(math.prod(shape) for shape in self.state_shapes().values())
+
+    def fixed(self) -> dict[str, Any]:
+        """Return what every net of a supernet has in common with the largest."""
+        return self.model_dump(exclude=set(self.elastic))
+
+
+class MHSSMSpec(MixerSizes):
     """A multi-head state-space mixer (Fathullah et al. 2023, arXiv 2305.12498)."""
+
+    elastic: ClassVar[tuple[str, ...]] = ("num_heads", "state_dim")
 
     kind: Literal["mhssm"] = "mhssm"
     num_heads: int = Field(ge=2, multiple_of=2)
@@ -32,9 +65,21 @@ class MHSSMSpec(Value):
         return self.num_heads * self.head_dim
 
     @property
-    def state_floats(self) -> int:
-        """Floats of streaming state: re and im of N modes for each inner channel."""
-        return 2 * self.state_dim * self.inner_dim
+    def width(self) -> int:
+        """Heads."""
+        return self.num_heads
+
+    def axes(self) -> dict[str, int]:
+        """Return heads and modes."""
+        return {"heads": self.num_heads, "state": self.state_dim}
+
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the modes' shape, (heads, 2 * modes, head channels): real rows, then imaginary."""
+        return {"ssm": (self.num_heads, 2 * self.state_dim, self.head_dim)}
+
+
+MixerSpec = MHSSMSpec
+"""Which sequence mixer; further kinds join this union."""
 
 
 class BlockSpec(Value):
@@ -43,7 +88,7 @@ class BlockSpec(Value):
     source_layer: int = Field(ge=0)
     """Which layer of the supernet this is."""
     ffn_dim: int = Field(ge=1)
-    mixer: MHSSMSpec
+    mixer: MixerSpec
 
 
 class FrontSpec(Value):
@@ -99,24 +144,22 @@ class SubnetSpec(Value):
 
     @property
     def short_name(self) -> str:
-        """A readable name: layers, widths, heads, modes, joiner, and six digits of digest."""
+        """A readable name: layers, FFN and mixer widths, joiner, and six digits of digest."""
         ffn = "-".join(str(b.ffn_dim) for b in self.blocks)
-        heads = "-".join(str(b.mixer.num_heads) for b in self.blocks)
-        return f"L{len(self.blocks)}_F{ffn}_H{heads}_J{self.joiner_dim}_{self.digest()[:6]}"
+        width = "-".join(str(b.mixer.width) for b in self.blocks)
+        return f"L{len(self.blocks)}_F{ffn}_H{width}_J{self.joiner_dim}_{self.digest()[:6]}"
 
     def axes(self) -> dict[str, object]:
         """Return the elastic axes by name, to compare and to print."""
+        mixers = [block.mixer.axes() for block in self.blocks]
+        names = dict.fromkeys(name for axes in mixers for name in axes)
         return {
             "layers": tuple(b.source_layer for b in self.blocks),
             "ffn": tuple(b.ffn_dim for b in self.blocks),
-            "heads": tuple(b.mixer.num_heads for b in self.blocks),
-            "state": tuple(b.mixer.state_dim for b in self.blocks),
+            **{name: tuple(axes.get(name, 0) for axes in mixers) for name in names},
             "joiner": self.joiner_dim,
         }
 
-
-MixerSpec = MHSSMSpec
-"""Which sequence mixer; further kinds join this union."""
 
 ModelSpec = SubnetSpec
 """What search, cost, export and bench take; further kinds join this union."""

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from todm.core.cost_training import TOEPLITZ_MAX_FRAMES
+from todm.core.cost_mixers import TOEPLITZ_MAX_FRAMES
 
 
 class Modes(NamedTuple):

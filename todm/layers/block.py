@@ -1,5 +1,7 @@
 """A pre-norm encoder block: x + Mixer(norm(x)), then x + FFN(norm(x))."""
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -25,8 +27,20 @@ class Block(nn.Module):
         z_BTX = self.mixer.scan(self.mixer_norm(x_BTD), spec.mixer)
         if drop is not None:
             z_BTX = drop.drop(z_BTX, drop.mixer_rate(spec))
-        x_BTD = x_BTD + self.mixer.gate(z_BTX)
+        x_BTD = x_BTD + self.mixer.mix(z_BTX)
         return x_BTD + self.ffn(x_BTD, spec, drop)
+
+    def step(
+        self,
+        x_BLD: Tensor,
+        states: Sequence[Tensor],
+        spec: BlockSpec,
+        constants: tuple[Tensor, ...],
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Advance one chunk; return the block's output and the mixer's next states."""
+        update_BLD, states = self.mixer.step(self.mixer_norm(x_BLD), states, spec.mixer, constants)
+        x_BLD = x_BLD + update_BLD
+        return x_BLD + self.ffn(x_BLD, spec), states
 
     def ffn(self, x_BTD: Tensor, spec: BlockSpec, drop: DropoutPlan | None = None) -> Tensor:
         """Return the FFN's update: Linear, SiLU, Linear after the norm."""

@@ -10,6 +10,8 @@ of modes keeps the slow ones.
 """
 
 import math
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,15 +19,18 @@ from torch import Tensor, nn
 
 from todm.core.space import spread_order
 from todm.core.specs import MHSSMSpec
-from todm.kernels.ssm import Modes, discretise, ssm_conv
+from todm.kernels.ssm import ChunkFold, Modes, discretise, fold, ssm_chunk, ssm_conv
 from todm.layers.elastic import ElasticLinear
+from todm.layers.mixer import Mixer
 
 DT_RANGE = (0.01, 0.5)
 """Step sizes for 40 ms frames; [0.001, 0.1] trained several times slower."""
 
 
-class MHSSM(nn.Module):
+class MHSSM(Mixer[MHSSMSpec, ChunkFold]):
     """Elastic in heads (prefix) and modes (prefix); the model width is fixed."""
+
+    folded: ClassVar[tuple[str, ...]] = ("log_neg_re", "im", "log_dt", "c", "d")
 
     def __init__(self, model_dim: int, spec: MHSSMSpec) -> None:
         super().__init__()
@@ -60,13 +65,24 @@ class MHSSM(nn.Module):
         """Apply the activation after the scan: (B, T, H * P)."""
         return F.silu(y_BTHP.flatten(-2))
 
-    def gate(self, z_BTX: Tensor) -> Tensor:
+    def mix(self, z_BTX: Tensor) -> Tensor:
         """Mix the heads and gate: (B, T, D)."""
         return self.w_value(z_BTX) * torch.sigmoid(self.w_gate(z_BTX))
 
     def scan(self, x_BTD: Tensor, spec: MHSSMSpec) -> Tensor:
         """Run the training form up to the activation: (B, T, H * P)."""
         return self.leave(ssm_conv(self.enter(x_BTD, spec), self.modes(spec)))
+
+    def fold(self, spec: MHSSMSpec, chunk_frames: int) -> ChunkFold:
+        """Return the scan's constants over a chunk."""
+        return fold(self.modes(spec), chunk_frames)
+
+    def step(
+        self, x_BLD: Tensor, states: Sequence[Tensor], spec: MHSSMSpec, constants: ChunkFold
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Advance one chunk; the state is that of the modes, (B, H, 2 N, P)."""
+        y_BLHP, state_BHMP = ssm_chunk(self.enter(x_BLD, spec), states[0], constants)
+        return self.mix(self.leave(y_BLHP)), (state_BHMP,)
 
 
 def _log_dt(heads: int) -> Tensor:
