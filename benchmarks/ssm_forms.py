@@ -63,8 +63,8 @@ class Unrolled(NamedTuple):
 class UnrolledMHSSM(MHSSM):
     """The scan frame by frame in real arithmetic, and one product that reads all its states."""
 
-    def fold(self, spec: MHSSMSpec, chunk_frames: int) -> Unrolled:  # noqa: ARG002 - any chunk
-        """Return the recurrence's constants, the same for every chunk."""
+    def fold(self, spec: MHSSMSpec, *_: int) -> Unrolled:
+        """Return the recurrence's constants, the same for every chunk; nothing looks ahead."""
         modes = self.modes(spec)
         return Unrolled(
             modes.lam_HN.real[:, :, None].clone(),
@@ -77,7 +77,7 @@ class UnrolledMHSSM(MHSSM):
         self, x_BLD: Tensor, states: Sequence[Tensor], spec: MHSSMSpec, constants: Unrolled
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Advance one chunk."""
-        u_BLHP = self.enter(x_BLD, spec)
+        u_BLHP = self.split(self.w_in(x_BLD, spec.inner_dim), spec)
         re, im = states[0][:, :, : spec.state_dim], states[0][:, :, spec.state_dim :]
         seen = []
         for u_BHP in u_BLHP.unbind(1):

@@ -26,7 +26,7 @@ def test_unrolled_equals_the_fold():
     for kind in (MHSSM, forms.UnrolledMHSSM):
         torch.manual_seed(0)
         mixer = kind(8, spec)
-        outputs.append(mixer.step(x_NLD, (state_NHMP,), spec, mixer.fold(spec, 6)))
+        outputs.append(mixer.step(x_NLD, (state_NHMP,), spec, mixer.fold(spec, 6, 0)))
     fold, unrolled = outputs
     # float32 rounding of sums of about twenty terms of size one
     torch.testing.assert_close(unrolled, fold, rtol=1e-5, atol=1e-5)

@@ -47,7 +47,8 @@ class StreamContract(Value):
     subsampling: int = SUBSAMPLING
     chunk_frames: int = Field(ge=1)
     """Encoder frames per step; the encoder takes ``chunk_frames * subsampling`` fbank frames."""
-    lookahead_frames: Literal[0] = 0
+    lookahead_frames: int = Field(default=0, ge=0)
+    """Most later frames that an output sees, all of its own chunk: a step needs no others."""
     state: tuple[StatePart, ...]
     """The parts of the one flat state row; every part starts at zero."""
     joiner_dim: int = Field(ge=1)
@@ -104,6 +105,7 @@ def contract_of(spec: SubnetSpec, token_unit: Literal["char", "word", "bpe"]) ->
     chunk_ms = spec.chunk_frames * SUBSAMPLING * FRAME_MS
     return StreamContract(
         chunk_frames=spec.chunk_frames,
+        lookahead_frames=spec.lookahead_frames,
         state=state_parts(spec),
         joiner_dim=spec.joiner_dim,
         vocab_size=spec.vocab_size,

@@ -7,8 +7,8 @@ to torch's FlopCounterMode). Elementwise work is counted apart, in operations.
 The unit of inference is one chunk of L = ``spec.chunk_frames`` encoder frames (40 ms each) in the
 folded form; what each kind of mixer costs stands in ``core.cost_mixers``. The parts are those of a
 bundle: the joiner's projection of the encoder lives in the encoder's graph, that of the predictor
-in the predictor's. The joiner runs once a frame; the predictor at most once a frame (after an emission; the contract allows one
-symbol a frame), and this upper bound is what is counted.
+in the predictor's. The joiner runs once a frame; the predictor at most once a frame (after an
+emission; the contract allows one symbol a frame), and this upper bound is what is counted.
 
 Legend: D model width, X = H * P inner width, N modes, F FFN width, J joiner width, E embedding,
 V symbols.

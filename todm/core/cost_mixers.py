@@ -44,11 +44,11 @@ class MixerCost(ABC):
         """Return the elementwise operations of one chunk."""
 
     @abstractmethod
-    def kernel_macs(self, frames: int) -> int:
+    def kernel_macs(self, frames: int, lookahead_frames: int) -> int:
         """Return the MACs of making what all utterances of a batch share, forward."""
 
     @abstractmethod
-    def scan_macs(self, batch: int, frames: int) -> int:
+    def scan_macs(self, batch: int, frames: int, lookahead_frames: int) -> int:
         """Return the MACs of mixing whole sequences, forward, beside the linears'."""
 
 
@@ -65,11 +65,13 @@ class MHSSMCost(MixerCost):
 
     @property
     def parameters(self) -> int:
-        """A, C (complex) of every mode; dt and the skip of every head."""
-        return 4 * self.spec.num_heads * self.spec.state_dim + 2 * self.spec.num_heads
+        """A, C (complex) of every mode, dt of every head, in each direction; a skip."""
+        heads = self.spec.num_heads
+        directions = 2 if self.spec.backward else 1
+        return directions * heads * (4 * self.spec.state_dim + 1) + heads
 
     def folded_scalars(self, frames: int) -> int:
-        """A ``ChunkFold``."""
+        """A ``ChunkFold``, whether it looks ahead or not."""
         modes = self.spec.state_dim
         return self.spec.num_heads * (frames * frames + 4 * frames * modes + 2 * modes)
 
@@ -83,18 +85,25 @@ class MHSSMCost(MixerCost):
         scan = frames * inner * (1 + ACTIVATION_OPS) + inner * modes * (6 + 2)
         return scan + frames * model_dim * ACTIVATION_OPS
 
-    def kernel_macs(self, frames: int) -> int:
-        """K = 2 Re sum_n cb_n lam_n^t: H N T complex multiply-adds, once for the whole batch."""
-        return COMPLEX_MACS * self.spec.num_heads * self.spec.state_dim * frames
+    def kernel_macs(self, frames: int, lookahead_frames: int) -> int:
+        """K = 2 Re sum_n cb_n lam_n^t: H N complex multiply-adds a lag, once for the batch."""
+        lags = frames + (min(lookahead_frames, frames - 1) if self.spec.backward else 0)
+        return COMPLEX_MACS * self.spec.num_heads * self.spec.state_dim * lags
 
-    def scan_macs(self, batch: int, frames: int) -> int:
-        """The form that ``kernels.ssm.ssm_conv`` takes at this length."""
+    def scan_macs(self, batch: int, frames: int, lookahead_frames: int) -> int:
+        """The form that ``kernels.ssm.ssm_conv`` takes at this length.
+
+        Looking ahead is part of the T x T product; beside the FFT it is a G x G product a block.
+        """
         channels = batch * self.spec.inner_dim
         if frames <= TOEPLITZ_MAX_FRAMES:
             return channels * frames * frames
         size = 1 << math.ceil(math.log2(max(2, 2 * frames)))
         transform = round(1.25 * size * math.log2(size))
         products = COMPLEX_MACS * channels * (size // 2 + 1)
+        if self.spec.backward and lookahead_frames:
+            block = lookahead_frames + 1
+            products += channels * math.ceil(frames / block) * block * block
         return (2 * channels + self.spec.num_heads) * transform + products
 
 

@@ -90,7 +90,7 @@ def forward_macs(spec: SubnetSpec, shape: TrainingShape) -> TrainingMacs:
     """Return the products of one net's forward pass over a batch; no loss, no distillation."""
     frames, labels = shape.positions, shape.batch * (shape.target_len + 1)
     front = sum(front_conv_macs(spec, frames))
-    costs = [mixer_cost(block.mixer) for block in spec.blocks]
+    costs, ahead = [mixer_cost(block.mixer) for block in spec.blocks], spec.lookahead_frames
     mixers = ffn = joiner = 0
     for linear in linear_maps(spec):
         match linear.part:
@@ -109,8 +109,8 @@ def forward_macs(spec: SubnetSpec, shape: TrainingShape) -> TrainingMacs:
     return TrainingMacs(
         front=front,
         predictor=labels * spec.predictor.embed_dim * spec.predictor.context_size,
-        kernels=sum(cost.kernel_macs(shape.encoder_frames) for cost in costs),
-        scan=sum(cost.scan_macs(shape.batch, shape.encoder_frames) for cost in costs),
+        kernels=sum(cost.kernel_macs(shape.encoder_frames, ahead) for cost in costs),
+        scan=sum(cost.scan_macs(shape.batch, shape.encoder_frames, ahead) for cost in costs),
         mixers=mixers,
         ffn=ffn,
         joiner=joiner,

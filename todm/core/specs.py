@@ -28,6 +28,11 @@ class MixerSizes(Value, ABC):
     def width(self) -> int:
         """The axis that says how large the mixer is; dropout follows it."""
 
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether it can use later frames of its own chunk."""
+        return False
+
     @abstractmethod
     def axes(self) -> dict[str, int]:
         """Return the elastic axes by their short names."""
@@ -58,6 +63,8 @@ class MHSSMSpec(MixerSizes):
     """Channels per head, P; all channels of a head share its state-space parameters."""
     state_dim: int = Field(ge=1)
     """Complex modes per head, N, a prefix of lowest frequencies first."""
+    backward: bool = False
+    """A second scan of as many modes against time, inside the ``SubnetSpec``'s lookahead."""
 
     @property
     def inner_dim(self) -> int:
@@ -68,6 +75,11 @@ class MHSSMSpec(MixerSizes):
     def width(self) -> int:
         """Heads."""
         return self.num_heads
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether there is a scan against time."""
+        return self.backward
 
     def axes(self) -> dict[str, int]:
         """Return heads and modes."""
@@ -127,7 +139,10 @@ class SubnetSpec(Value):
     vocab_size: int = Field(ge=2)
     chunk_frames: int = Field(default=8, ge=1)
     """Encoder frames (40 ms each) per streaming step."""
-    lookahead_frames: Literal[0] = 0
+    lookahead_frames: int = Field(default=0, ge=0)
+    """Most later frames that an output sees, all of its own chunk: frames lie in blocks of
+    ``lookahead_frames + 1``, which see nothing of the next block, and a chunk holds whole blocks.
+    0 is a causal net, which any chunk suits."""
 
     @model_validator(mode="after")
     def _layers_ascend(self) -> "SubnetSpec":
@@ -135,6 +150,26 @@ class SubnetSpec(Value):
         if layers != sorted(set(layers)):
             raise ValueError(f"source layers must ascend without repeats, got {layers}")
         return self
+
+    @model_validator(mode="after")
+    def _lookahead_fits(self) -> "SubnetSpec":
+        if self.lookahead_frames and not any(b.mixer.looks_ahead for b in self.blocks):
+            raise ValueError("lookahead_frames needs a mixer that looks ahead (mhssm: backward)")
+        if not self.fits_chunk(self.chunk_frames):
+            raise ValueError(
+                f"lookahead_frames {self.lookahead_frames} makes blocks of {self.block_frames} "
+                f"frames; chunk_frames {self.chunk_frames} must be a multiple of that"
+            )
+        return self
+
+    @property
+    def block_frames(self) -> int:
+        """Frames of the blocks that see each other."""
+        return self.lookahead_frames + 1
+
+    def fits_chunk(self, chunk_frames: int) -> bool:
+        """Tell whether the net can be streamed in chunks of so many frames."""
+        return chunk_frames % self.block_frames == 0
 
     @property
     def state_floats(self) -> int:
@@ -158,6 +193,7 @@ class SubnetSpec(Value):
             "ffn": tuple(b.ffn_dim for b in self.blocks),
             **{name: tuple(axes.get(name, 0) for axes in mixers) for name in names},
             "joiner": self.joiner_dim,
+            **({"lookahead": self.lookahead_frames} if self.lookahead_frames else {}),
         }
 
 

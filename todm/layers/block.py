@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from todm.core.specs import BlockSpec
 from todm.layers.dropout import DropoutPlan
 from todm.layers.elastic import ElasticLinear
+from todm.layers.mixer import CAUSAL, Lookahead
 from todm.layers.mixers import build_mixer
 
 
@@ -22,9 +23,15 @@ class Block(nn.Module):
         self.ffn_in = ElasticLinear(model_dim, spec.ffn_dim)
         self.ffn_out = ElasticLinear(spec.ffn_dim, model_dim)
 
-    def forward(self, x_BTD: Tensor, spec: BlockSpec, drop: DropoutPlan | None) -> Tensor:
+    def forward(
+        self,
+        x_BTD: Tensor,
+        spec: BlockSpec,
+        drop: DropoutPlan | None,
+        ahead: Lookahead = CAUSAL,
+    ) -> Tensor:
         """Run whole sequences from the zero state; ``drop`` is None outside training."""
-        z_BTX = self.mixer.scan(self.mixer_norm(x_BTD), spec.mixer)
+        z_BTX = self.mixer.scan(self.mixer_norm(x_BTD), spec.mixer, ahead)
         if drop is not None:
             z_BTX = drop.drop(z_BTX, drop.mixer_rate(spec))
         x_BTD = x_BTD + self.mixer.mix(z_BTX)

@@ -1,7 +1,8 @@
 """The streaming encoder: subsampling, the kept blocks, a final norm.
 
 ``forward`` is the training form over whole sequences, ``step`` the streaming form over one chunk;
-both compute the same function (tested for chunks 1, 3, 16 and T).
+both compute the same function (tested for chunks 1, 3, 16 and T; with lookahead for chunks of
+whole blocks).
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from todm.core.contract import state_parts
 from todm.core.specs import SubnetSpec
 from todm.layers.block import Block
 from todm.layers.dropout import DropoutPlan
+from todm.layers.mixer import lookahead_of
 from todm.layers.subsampling import Subsampling
 
 
@@ -36,20 +38,41 @@ class Encoder(nn.Module):
         return block
 
     def forward(
-        self, features_BTF: Tensor, spec: SubnetSpec, drop: DropoutPlan | None = None
+        self,
+        features_BTF: Tensor,
+        spec: SubnetSpec,
+        drop: DropoutPlan | None = None,
+        frame_lens_B: Tensor | None = None,
     ) -> Tensor:
         """Encode whole recordings: fbank (B, T, F) to (B, T // 4, D)."""
-        return self.body(self.front(features_BTF), spec, drop)
+        return self.body(self.front(features_BTF), spec, drop, frame_lens_B)
 
-    def body(self, x_BTD: Tensor, spec: SubnetSpec, drop: DropoutPlan | None = None) -> Tensor:
-        """Run the kept blocks over the front end's output, which all subnets share."""
+    def body(
+        self,
+        x_BTD: Tensor,
+        spec: SubnetSpec,
+        drop: DropoutPlan | None = None,
+        frame_lens_B: Tensor | None = None,
+    ) -> Tensor:
+        """Run the kept blocks over the front end's output, which all subnets share.
+
+        Args:
+            x_BTD: the front end's output.
+            spec: the subnet.
+            drop: dropout of a training step.
+            frame_lens_B: encoder frames of each recording; a net with lookahead sees no padding.
+        """
+        ahead = lookahead_of(spec, x_BTD, frame_lens_B)
         for block_spec in spec.blocks:
-            x_BTD = self.block(block_spec.source_layer)(x_BTD, block_spec, drop)
+            x_BTD = self.block(block_spec.source_layer)(x_BTD, block_spec, drop, ahead)
         return self.norm(x_BTD)
 
     def folds(self, spec: SubnetSpec, chunk_frames: int) -> list[Any]:
         """Return the constants of every kept mixer over a chunk, each a NamedTuple of tensors."""
-        return [self.block(b.source_layer).mixer.fold(b.mixer, chunk_frames) for b in spec.blocks]
+        return [
+            self.block(b.source_layer).mixer.fold(b.mixer, chunk_frames, spec.lookahead_frames)
+            for b in spec.blocks
+        ]
 
     def step(
         self,

@@ -90,7 +90,7 @@ class SupernetTask(Task[Batch]):
         )
         teacher: Teacher | None = None
         for name, spec in nets:
-            logits_BTUV = self._logits(shared, spec, name, step)
+            logits_BTUV = self._logits(shared, encoder_lens(batch.frame_lens_B), spec, name, step)
             result = self._transducer_loss(logits_BTUV, batch)
             loss = self._mix(name, logits_BTUV, result, batch, teacher)
             yield loss
@@ -102,12 +102,14 @@ class SupernetTask(Task[Batch]):
             if leaf.grad is not None
         )
 
-    def _logits(self, shared: Sequence[Tensor], spec: SubnetSpec, name: str, step: int) -> Tensor:
+    def _logits(
+        self, shared: Sequence[Tensor], lens_B: Tensor, spec: SubnetSpec, name: str, step: int
+    ) -> Tensor:
         front_BTD, pred_BUE = shared
         generator = torch.Generator(front_BTD.device)
         generator.manual_seed(derive_seed(self.config.seed, "dropout", step, name))
         plan = dropout_plan(self.config.dropout, self.config.space, generator)
-        enc_BTD = self.model.encoder.body(front_BTD, spec, plan)
+        enc_BTD = self.model.encoder.body(front_BTD, spec, plan, lens_B)
         return self.model.joiner.lattice(enc_BTD, pred_BUE, spec.joiner_dim)
 
     def _transducer_loss(self, logits_BTUV: Tensor, batch: Batch) -> TransducerLoss:
