@@ -77,7 +77,7 @@ class UnrolledMHSSM(MHSSM):
         self, x_BLD: Tensor, states: Sequence[Tensor], spec: MHSSMSpec, constants: Unrolled
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Advance one chunk."""
-        u_BLHP = self.split(self.w_in(x_BLD, spec.inner_dim), spec)
+        u_BLHP = self.split(self.enter(x_BLD, spec)[0], spec)
         re, im = states[0][:, :, : spec.state_dim], states[0][:, :, spec.state_dim :]
         seen = []
         for u_BHP in u_BLHP.unbind(1):

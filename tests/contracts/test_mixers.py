@@ -10,7 +10,7 @@ from todm.core.contract import state_parts
 from todm.core.cost_mixers import TOEPLITZ_MAX_FRAMES
 from todm.core.specs import BlockSpec, FrontSpec, MHSSMSpec, MixerSpec, PredictorSpec, SubnetSpec
 from todm.layers.block import Block
-from todm.layers.mhssm import DT_RANGE, MHSSM
+from todm.layers.mhssm import MHSSM
 from todm.layers.mixer import Lookahead
 from todm.models.rnnt import Transducer
 from todm.models.slicing import slice_weights
@@ -26,6 +26,11 @@ MIXER_CASES = {
     "mhssm": (*mhssm(), 0),
     "mhssm-backward": (*mhssm(backward=True), 2),
     "mhssm-backward-causal": (*mhssm(backward=True), 0),
+    "mhssm-conv": (*mhssm(conv_frames=4), 0),
+    "mhssm-conv-backward": (*mhssm(conv_frames=2, backward=True), 2),
+    "mhssm-head-glu": (*mhssm(gating="head_glu"), 0),
+    "mhssm-pairs": (*mhssm(gating="pairs"), 0),
+    "mhssm-no-gate": (*mhssm(gating="none"), 0),
 }
 MODEL_DIM, FFN_DIM = 12, 16
 
@@ -193,12 +198,40 @@ def test_autocast_stays_near_float32(mixer, smaller, lookahead, frames: int) -> 
 
 
 @pytest.mark.parametrize("num_heads", [2, 4, 8, 12, 16])
-def test_a_prefix_of_heads_covers_the_timescales(num_heads: int) -> None:
+@pytest.mark.parametrize("limits", [(0.01, 0.5), (0.001, 0.1)])
+def test_a_prefix_of_heads_covers_the_timescales(num_heads: int, limits) -> None:
     """Both ends, and no gap wider than twice an even spacing (and a grid step for rounding)."""
-    mixer = MHSSM(MODEL_DIM, MHSSMSpec(num_heads=16, head_dim=2, state_dim=3))
+    spec = MHSSMSpec(
+        num_heads=16, head_dim=2, state_dim=3, dt_min=limits[0], dt_max=limits[1], backward=True
+    )
+    mixer = MHSSM(MODEL_DIM, spec)
     kept = mixer.log_dt.detach()[:num_heads].sort().values
-    low, high = torch.tensor(DT_RANGE).log()
+    low, high = torch.tensor(limits).log()
+    assert torch.equal(mixer.ahead.log_dt, mixer.log_dt)
     torch.testing.assert_close(kept[[0, -1]], torch.stack([low, high]))
     gap = (high - low) / (num_heads - 1)
     assert float(kept.diff().max()) <= float(2.0 * gap + (high - low) / 15)
     assert bool((mixer.im.detach().diff(dim=1) > 0.0).all())  # a prefix of modes: the slow ones
+
+
+@pytest.mark.parametrize(
+    ("form", "complaint"),
+    [
+        ({"conv_frames": 1}, "conv_frames 1 mixes nothing"),
+        ({"dt_min": 0.5}, "dt_min 0.5 must be below dt_max 0.5"),
+        ({"gating": "both"}, "out_glu"),
+        ({"num_heads": 3}, "multiple of 2"),
+    ],
+)
+def test_forms_that_do_not_exist_are_refused(form, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        mhssm(**form)
+
+
+def test_at_birth_the_convolution_passes_everything_through() -> None:
+    plain, conv = mhssm()[0], mhssm(conv_frames=4)[0]
+    outputs = []
+    for spec in (plain, conv):
+        torch.manual_seed(0)
+        outputs.append(Block(MODEL_DIM, block_spec(spec))(make_input(9), block_spec(spec), None))
+    torch.testing.assert_close(*outputs)

@@ -44,6 +44,10 @@ class MixerCost(ABC):
         """Return the elementwise operations of one chunk."""
 
     @abstractmethod
+    def depthwise_macs(self, positions: int) -> int:
+        """Return the MACs of depthwise convolutions over so many frames, forward."""
+
+    @abstractmethod
     def kernel_macs(self, frames: int, lookahead_frames: int) -> int:
         """Return the MACs of making what all utterances of a batch share, forward."""
 
@@ -59,31 +63,65 @@ class MHSSMCost(MixerCost):
     spec: MHSSMSpec
 
     def linears(self, model_dim: int) -> tuple[tuple[int, int], ...]:
-        """Into the heads; value and gate out of them."""
+        """Into the heads; value, gate and what leads out of them."""
         inner = self.spec.inner_dim
-        return (model_dim, inner), (inner, model_dim), (inner, model_dim)
+        half = inner // 2
+        match self.spec.gating:
+            case "out_glu":
+                out: tuple[tuple[int, int], ...] = ((inner, model_dim), (inner, model_dim))
+            case "head_glu":
+                out = ((inner, half), (inner, half), (half, model_dim))
+            case "pairs":
+                out = ((half, model_dim),)
+            case "none":
+                out = ((inner, model_dim),)
+            case _:
+                assert_never(self.spec.gating)
+        return ((model_dim, inner), *out)
+
+    @property
+    def _kept_scalars(self) -> int:
+        """Scalars of the pairs' maps and of the convolution: as they are in every graph."""
+        spec = self.spec
+        pairs = (spec.inner_dim // 2) * (spec.head_dim + 1) if spec.gating == "pairs" else 0
+        return pairs + spec.inner_dim * spec.conv_frames
+
+    @property
+    def _pair_macs(self) -> int:
+        """MACs of the pairs' maps, one frame."""
+        spec = self.spec
+        return (spec.inner_dim // 2) * spec.head_dim if spec.gating == "pairs" else 0
 
     @property
     def parameters(self) -> int:
         """A, C (complex) of every mode, dt of every head, in each direction; a skip."""
         heads = self.spec.num_heads
         directions = 2 if self.spec.backward else 1
-        return directions * heads * (4 * self.spec.state_dim + 1) + heads
+        modes = directions * heads * (4 * self.spec.state_dim + 1) + heads
+        return modes + self._kept_scalars
 
     def folded_scalars(self, frames: int) -> int:
         """A ``ChunkFold``, whether it looks ahead or not."""
         modes = self.spec.state_dim
-        return self.spec.num_heads * (frames * frames + 4 * frames * modes + 2 * modes)
+        fold = self.spec.num_heads * (frames * frames + 4 * frames * modes + 2 * modes)
+        return fold + self._kept_scalars
 
     def chunk_macs(self, frames: int) -> int:
-        """Toeplitz (L x L), read (L x 2N) and write (2N x L) products over all channels."""
-        return self.spec.inner_dim * frames * (frames + 4 * self.spec.state_dim)
+        """Toeplitz (L x L), read (L x 2N), write (2N x L) products over channels; pairs' maps."""
+        scan = self.spec.inner_dim * frames * (frames + 4 * self.spec.state_dim)
+        return scan + frames * self._pair_macs
 
     def chunk_ops(self, frames: int, model_dim: int) -> int:
-        """The products' sum and the activation, the decay of the states, the gate."""
-        inner, modes = self.spec.inner_dim, self.spec.state_dim
+        """The products' sum and the activation, the decay of the states, the taps, the gate."""
+        inner, modes, gating = self.spec.inner_dim, self.spec.state_dim, self.spec.gating
         scan = frames * inner * (1 + ACTIVATION_OPS) + inner * modes * (6 + 2)
-        return scan + frames * model_dim * ACTIVATION_OPS
+        taps = frames * inner * max(0, 2 * self.spec.conv_frames - 1)
+        gated = {"out_glu": model_dim, "none": 0}.get(gating, inner // 2)
+        return scan + taps + frames * gated * ACTIVATION_OPS
+
+    def depthwise_macs(self, positions: int) -> int:
+        """The taps before the scan."""
+        return positions * self.spec.inner_dim * self.spec.conv_frames
 
     def kernel_macs(self, frames: int, lookahead_frames: int) -> int:
         """K = 2 Re sum_n cb_n lam_n^t: H N complex multiply-adds a lag, once for the batch."""
@@ -96,15 +134,16 @@ class MHSSMCost(MixerCost):
         Looking ahead is part of the T x T product; beside the FFT it is a G x G product a block.
         """
         channels = batch * self.spec.inner_dim
+        pairs = batch * frames * self._pair_macs
         if frames <= TOEPLITZ_MAX_FRAMES:
-            return channels * frames * frames
+            return pairs + channels * frames * frames
         size = 1 << math.ceil(math.log2(max(2, 2 * frames)))
         transform = round(1.25 * size * math.log2(size))
         products = COMPLEX_MACS * channels * (size // 2 + 1)
         if self.spec.backward and lookahead_frames:
             block = lookahead_frames + 1
             products += channels * math.ceil(frames / block) * block * block
-        return (2 * channels + self.spec.num_heads) * transform + products
+        return pairs + (2 * channels + self.spec.num_heads) * transform + products
 
 
 def mixer_cost(spec: MixerSpec) -> MixerCost:

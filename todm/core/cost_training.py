@@ -2,8 +2,8 @@
 
 Rules, stated once:
 
-* Products (matrix products, convolutions, the depthwise taps of the predictor) cost what their
-  shapes say over the *padded* batch; a complex multiply-add is 4 real ones.
+* Products (matrix products, convolutions, depthwise taps) cost what their shapes say over the
+  *padded* batch; a complex multiply-add is 4 real ones.
 * Backward costs twice the forward (gradients of both factors), but once for the first
   convolution, whose input needs no gradient.
 * An FFT of n real points is 2.5 n log2 n FLOPs, the usual count, so 1.25 n log2 n MACs.
@@ -63,6 +63,8 @@ class TrainingMacs(Value):
     front: int = 0
     predictor: int = 0
     """Depthwise convolution over the labels."""
+    taps: int = 0
+    """Depthwise convolutions before the scans."""
     kernels: int = 0
     """Impulse responses: complex products of modes and powers."""
     scan: int = 0
@@ -109,6 +111,7 @@ def forward_macs(spec: SubnetSpec, shape: TrainingShape) -> TrainingMacs:
     return TrainingMacs(
         front=front,
         predictor=labels * spec.predictor.embed_dim * spec.predictor.context_size,
+        taps=sum(cost.depthwise_macs(frames) for cost in costs),
         kernels=sum(cost.kernel_macs(shape.encoder_frames, ahead) for cost in costs),
         scan=sum(cost.scan_macs(shape.batch, shape.encoder_frames, ahead) for cost in costs),
         mixers=mixers,

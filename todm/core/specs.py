@@ -65,6 +65,24 @@ class MHSSMSpec(MixerSizes):
     """Complex modes per head, N, a prefix of lowest frequencies first."""
     backward: bool = False
     """A second scan of as many modes against time, inside the ``SubnetSpec``'s lookahead."""
+    conv_frames: int = Field(default=0, ge=0)
+    """Taps of a causal depthwise convolution before the scan; 0 is none, 1 would do nothing."""
+    gating: Literal["out_glu", "head_glu", "pairs", "none"] = "out_glu"
+    """How heads gate each other, z after the scan's activation and v * sigmoid(g) a gate:
+    ``out_glu`` maps all heads to v and g of the model's width; ``head_glu`` maps them to v and g
+    of half as many heads, then out; ``pairs`` takes v from head 2 j and g from a map of head
+    2 j + 1 alone, then out; ``none`` maps out."""
+    dt_min: float = Field(default=0.01, gt=0.0)
+    """Least and largest step size at birth, one a head, in frames of 40 ms."""
+    dt_max: float = Field(default=0.5, gt=0.0)
+
+    @model_validator(mode="after")
+    def _forms_exist(self) -> "MHSSMSpec":
+        if self.conv_frames == 1:
+            raise ValueError("conv_frames 1 mixes nothing; give 0 (none) or at least 2")
+        if self.dt_min >= self.dt_max:
+            raise ValueError(f"dt_min {self.dt_min} must be below dt_max {self.dt_max}")
+        return self
 
     @property
     def inner_dim(self) -> int:
@@ -86,8 +104,9 @@ class MHSSMSpec(MixerSizes):
         return {"heads": self.num_heads, "state": self.state_dim}
 
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the modes' shape, (heads, 2 * modes, head channels): real rows, then imaginary."""
-        return {"ssm": (self.num_heads, 2 * self.state_dim, self.head_dim)}
+        """Return the convolution's past frames, and the modes: real rows, then imaginary."""
+        conv = {"conv": (self.conv_frames - 1, self.inner_dim)} if self.conv_frames else {}
+        return {**conv, "ssm": (self.num_heads, 2 * self.state_dim, self.head_dim)}
 
 
 MixerSpec = MHSSMSpec

@@ -7,6 +7,7 @@ and extraction a copy (rule 2 of the architecture).
 import copy
 from typing import TypeVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,6 +31,24 @@ class ElasticLinear(nn.Linear):
             )
         bias = self.bias[:wide_out] if self.bias is not None else None
         return F.linear(x_XI, self.weight[:wide_out, :wide_in], bias)
+
+
+class HeadLinear(nn.Module):
+    """A map of its own for each of G heads; of (B, T, G', P) the first G' maps are used."""
+
+    def __init__(self, num_heads: int, head_dim: int) -> None:
+        super().__init__()
+        bound = head_dim**-0.5
+        self.weight = nn.Parameter(torch.empty(num_heads, head_dim, head_dim))
+        nn.init.uniform_(self.weight, -bound, bound)
+        self.bias = nn.Parameter(torch.zeros(num_heads, head_dim))
+
+    def forward(self, x_BTGP: Tensor) -> Tensor:
+        """Map each head's channels."""
+        weight, bias, heads = self.weight, self.bias, x_BTGP.shape[2]
+        if heads < weight.shape[0]:  # a whole slice would still end up in an exported graph
+            weight, bias = weight[:heads], bias[:heads]
+        return (x_BTGP.transpose(1, 2) @ weight).transpose(1, 2) + bias
 
 
 class DenseLinear(nn.Linear):
