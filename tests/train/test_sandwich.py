@@ -5,6 +5,7 @@ import random
 import pytest
 
 from todm.core.config import SandwichConfig
+from todm.core.space import SearchSpace
 from todm.core.specs import SubnetSpec
 from todm.recipes import recipe
 from todm.train.sandwich import nets_of_step
@@ -59,3 +60,24 @@ def test_the_parts_are_switchable() -> None:
     assert names(SandwichConfig(smallest=False, num_random=0)) == ["largest"]
     with_smallest, without = draw(SandwichConfig(), 3), draw(SandwichConfig(smallest=False), 3)
     assert with_smallest[2] == without[1]  # the switch leaves the random nets alone
+
+
+def with_lookaheads() -> SearchSpace:
+    mixer = SPACE.largest.blocks[0].mixer.model_copy(update={"backward": True})
+    blocks = tuple(b.model_copy(update={"mixer": mixer}) for b in SPACE.largest.blocks)
+    largest = SPACE.largest.model_copy(update={"blocks": blocks, "lookahead_frames": 7})
+    return SPACE.model_copy(update={"largest": largest, "lookaheads": (0, 1, 7)})
+
+
+def test_all_nets_of_a_step_look_equally_far_ahead() -> None:
+    space = with_lookaheads()
+    drawn = []
+    for step in range(40):
+        config = SandwichConfig(start_fraction=0.1)
+        nets = nets_of_step(space, config, seed=0, step=step, total_steps=100)
+        ahead = {spec.lookahead_frames for _, spec in nets}
+        assert len(ahead) == 1
+        assert all(space.contains(spec) for _, spec in nets)
+        drawn += ahead
+    assert set(drawn) == {0, 1, 7}
+    assert set(drawn[:10]) != {7}  # also while the largest net trains alone

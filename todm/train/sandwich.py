@@ -1,7 +1,8 @@
 """The sandwich rule: which nets a step trains (Yu and Huang 2019; AlphaNet, Wang et al. 2021).
 
 The largest net comes first (task loss; its outputs teach the others), then the smallest, then
-random ones. The draw depends on (seed, step) alone.
+random ones. All look equally far ahead; a space with several lookaheads has one drawn for each
+step. The draws depend on (seed, step) alone.
 """
 
 import random
@@ -17,11 +18,12 @@ def nets_of_step(
     space: SearchSpace, config: SandwichConfig, *, seed: int, step: int, total_steps: int
 ) -> Sequence[tuple[str, SubnetSpec]]:
     """Return the nets of a step by name, the largest first."""
-    nets = [("largest", space.largest)]
+    ahead = random.Random(derive_seed(seed, "lookahead", step)).choice(space.lookaheads)
+    nets = [("largest", space.at(space.largest, ahead))]
     if step < config.start_fraction * total_steps:
         return nets
     if config.smallest:
-        nets.append(("smallest", space.smallest))
+        nets.append(("smallest", space.at(space.smallest, ahead)))
     generator = random.Random(derive_seed(seed, "sandwich", step))
-    nets += [(f"random{i}", space.sample(generator)) for i in range(config.num_random)]
-    return nets
+    drawn = [space.sample(generator) for _ in range(config.num_random)]
+    return nets + [(f"random{i}", space.at(spec, ahead)) for i, spec in enumerate(drawn)]
