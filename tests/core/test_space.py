@@ -135,6 +135,21 @@ def test_named_nets_show_every_lookahead():
     assert all(space.contains(spec) for spec in named.values())
 
 
+def test_a_reformed_space_has_the_same_axes():
+    space = small_space(12)
+    found = space.reformed(
+        lookaheads=(0, 1, 7), chunk_frames=16, backward=True, gating="pairs", conv_frames=4
+    )
+    assert found.count() == 3 * space.count()
+    for block in found.largest.blocks:
+        assert (block.mixer.backward, block.mixer.gating) == (True, "pairs")
+        assert block.mixer.axes() == space.largest.blocks[0].mixer.axes()
+    with pytest.raises(ConfigError, match="must be a multiple"):
+        space.reformed(lookaheads=(0, 2), chunk_frames=8, backward=True)
+    with pytest.raises(ConfigError, match="needs a mixer that looks ahead"):
+        space.reformed(lookaheads=(0, 7), chunk_frames=8)
+
+
 def test_one_lookahead_is_no_decision():
     assert "lookahead" not in tiny_space(lookaheads=(1,)).choices()
     assert tiny_space(lookaheads=(1,)).sample(random.Random(0)).lookahead_frames == 1

@@ -1,13 +1,17 @@
+import pytest
 import torch
-from tiny_bundle import babble, random_model, unequal_spec
+from tiny_bundle import babble, formed_spec, random_model, unequal_spec
 
 from todm.export.fold import JoinerStep, PredictorStep, StreamingEncoder
 from todm.features.fbank import fbank
 
+each_net = pytest.mark.parametrize("spec", [unequal_spec(), formed_spec()], ids=["plain", "forms"])
 
+
+@each_net
 @torch.no_grad()
-def test_the_streaming_encoder_equals_the_training_form():
-    model, spec = random_model(), unequal_spec()
+def test_the_streaming_encoder_equals_the_training_form(spec):
+    model = random_model(spec=spec)
     encoder = StreamingEncoder(model).eval()
     chunk = 4 * spec.chunk_frames
     x_NTF = torch.from_numpy(fbank(babble(3.0, 5)))[None, : 15 * chunk]
@@ -30,7 +34,8 @@ def test_the_predictor_and_joiner_equal_the_models():
     torch.testing.assert_close(JoinerStep(model)(enc_NJ, pred_NJ), model.joiner(enc_NJ, pred_NJ))
 
 
-def test_nothing_unused_is_carried_along():
-    names = set(StreamingEncoder(random_model()).state_dict())
+@each_net
+def test_nothing_unused_is_carried_along(spec):
+    names = set(StreamingEncoder(random_model(spec=spec)).state_dict())
     assert not [n for n in names if n.endswith(("log_dt", "log_neg_re", ".im", ".c", ".d"))]
     assert not [n for n in names if "to_vocab" in n or "predictor" in n]

@@ -63,10 +63,7 @@ def test_the_parts_are_switchable() -> None:
 
 
 def with_lookaheads() -> SearchSpace:
-    mixer = SPACE.largest.blocks[0].mixer.model_copy(update={"backward": True})
-    blocks = tuple(b.model_copy(update={"mixer": mixer}) for b in SPACE.largest.blocks)
-    largest = SPACE.largest.model_copy(update={"blocks": blocks, "lookahead_frames": 7})
-    return SPACE.model_copy(update={"largest": largest, "lookaheads": (0, 1, 7)})
+    return SPACE.reformed(lookaheads=(0, 1, 7), chunk_frames=8, backward=True)
 
 
 def test_all_nets_of_a_step_look_equally_far_ahead() -> None:

@@ -71,6 +71,25 @@ class SearchSpace(Value):
         """Return the net with another lookahead: the same weights."""
         return spec.model_copy(update={"lookahead_frames": lookahead_frames})
 
+    def reformed(
+        self, *, lookaheads: tuple[int, ...], chunk_frames: int, **form: object
+    ) -> "SearchSpace":
+        """Return the same axes over another largest net.
+
+        Args:
+            lookaheads: allowed ``lookahead_frames``.
+            chunk_frames: a multiple of each lookahead plus one.
+            form: fields of every layer's mixer, such as ``backward=True``.
+
+        Raises:
+            ConfigError: there is no such space.
+        """
+        data = self.to_json() | {"lookaheads": lookaheads}
+        for block in data["largest"]["blocks"]:
+            block["mixer"] |= form
+        data["largest"] |= {"lookahead_frames": lookaheads[-1], "chunk_frames": chunk_frames}
+        return SearchSpace.parse(data, where="space")
+
     def kept_layers(self, depth: int) -> tuple[int, ...]:
         """Return the layers that a net of this depth keeps, ascending."""
         return tuple(sorted(self.depth_order[:depth]))
