@@ -212,7 +212,7 @@ class SubnetSpec(Value):
             "ffn": tuple(b.ffn_dim for b in self.blocks),
             **{name: tuple(axes.get(name, 0) for axes in mixers) for name in names},
             "joiner": self.joiner_dim,
-            **({"lookahead": self.lookahead_frames} if self.lookahead_frames else {}),
+            "lookahead": self.lookahead_frames,
         }
 
 
