@@ -9,7 +9,7 @@ width, S floats of the state row, C context.
 
 import copy
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,7 @@ class StreamingEncoder(nn.Module):
         for block, spec, kind in zip(self.blocks, self.spec.blocks, self.kinds, strict=True):
             own = tuple(islice(views, len(spec.mixer.state_shapes())))
             constants = kind(*(getattr(block.mixer, name) for name in kind._fields))
-            x_NLD, next_states = block.step(x_NLD, own, spec, constants)
+            x_NLD, next_states = cast(Block, block).step(x_NLD, own, spec, constants)
             states += next_states
         row_NS = torch.cat([state.flatten(1) for state in states], 1)
         return self.to_joiner(self.norm(x_NLD)), row_NS

@@ -104,7 +104,7 @@ def ssm_ahead_ref(
 ) -> Float[Tensor, "B T H P"]:
     """Run the recurrence against time in every block, frame by frame: the definition."""
     outputs = []
-    for u_BGHP in u_BTHP.split(block_frames, 1):
+    for u_BGHP in torch.split(u_BTHP, block_frames, 1):
         r_BHNP = torch.zeros_like(modes.lam_HN[None, :, :, None] * u_BGHP[:, 0, :, None, :])
         backwards = []
         for u_BHP in u_BGHP.flip(1).unbind(1):
@@ -169,11 +169,10 @@ def ssm_ahead(
     batch, frames, heads, width = u_BTHP.shape
     blocks = math.ceil(frames / block_frames)
     spare = blocks * block_frames - frames
-    u_BCGHP = torch.nn.functional.pad(u_BTHP, (0, 0, 0, 0, 0, spare)).unflatten(
-        1, (blocks, block_frames)
-    )
+    padded_BTHP = torch.nn.functional.pad(u_BTHP, (0, 0, 0, 0, 0, spare))
+    u_XGHP = padded_BTHP.reshape(batch * blocks, block_frames, heads, width)
     matrix_HGG = toeplitz(ahead_HA.new_zeros(heads, block_frames), ahead_HA)
-    y_XGHP = products(matrix_HGG, u_BCGHP.flatten(0, 1))
+    y_XGHP = products(matrix_HGG, u_XGHP)
     return y_XGHP.reshape(batch, blocks * block_frames, heads, width)[:, :frames]
 
 

@@ -45,10 +45,12 @@ class HeadLinear(nn.Module):
 
     def forward(self, x_BTGP: Tensor) -> Tensor:
         """Map each head's channels."""
-        weight, bias, heads = self.weight, self.bias, x_BTGP.shape[2]
-        if heads < weight.shape[0]:  # a whole slice would still end up in an exported graph
-            weight, bias = weight[:heads], bias[:heads]
-        return (x_BTGP.transpose(1, 2) @ weight).transpose(1, 2) + bias
+        weight_GPP: Tensor = self.weight
+        bias_GP: Tensor = self.bias
+        heads = x_BTGP.shape[2]
+        if heads < weight_GPP.shape[0]:  # a whole slice would still end up in an exported graph
+            weight_GPP, bias_GP = weight_GPP[:heads], bias_GP[:heads]
+        return (x_BTGP.transpose(1, 2) @ weight_GPP).transpose(1, 2) + bias_GP
 
 
 class DenseLinear(nn.Linear):

@@ -80,7 +80,7 @@ class MHSSM(Mixer[MHSSMSpec, ChunkFold]):
         u_BTX = self.w_in(x_BTD, spec.inner_dim)
         if spec.conv_frames == 0:
             return u_BTX, ()
-        taps_XK = self.taps
+        taps_XK: Tensor = self.taps
         if spec.inner_dim < taps_XK.shape[0]:  # a whole slice would still end up in a graph
             taps_XK = taps_XK[: spec.inner_dim]
         u_BTX, next_BJX = causal_taps(u_BTX, taps_XK, past_BJX)
@@ -88,7 +88,7 @@ class MHSSM(Mixer[MHSSMSpec, ChunkFold]):
 
     def split(self, u_BTX: Tensor, spec: MHSSMSpec) -> Tensor:
         """Split into heads: (B, T, H, P)."""
-        return u_BTX.unflatten(-1, (spec.num_heads, self.head_dim))
+        return u_BTX.reshape(*u_BTX.shape[:-1], spec.num_heads, self.head_dim)
 
     def leave(self, y_BTHP: Tensor) -> Tensor:
         """Apply the activation after the scan: (B, T, H * P)."""
@@ -104,7 +104,7 @@ class MHSSM(Mixer[MHSSMSpec, ChunkFold]):
                 gate_BTX = torch.sigmoid(self.w_gate(z_BTX, half))
                 return self.w_out(self.w_value(z_BTX, half) * gate_BTX)
             case "pairs":
-                z_BTG2P = z_BTX.unflatten(-1, (-1, 2, self.head_dim))
+                z_BTG2P = z_BTX.reshape(*z_BTX.shape[:-1], -1, 2, self.head_dim)
                 value_BTGP, partner_BTGP = z_BTG2P.unbind(-2)
                 gated_BTGP = value_BTGP * torch.sigmoid(self.pair_gate(partner_BTGP))
                 return self.w_out(gated_BTGP.flatten(-2))
