@@ -25,7 +25,7 @@ from functools import cached_property
 from pathlib import Path
 
 from spine_quick import write_corpora
-from spine_table import number
+from spine_table import DIGITS, number
 
 from todm.core.artifact import Artifact, write_artifact
 from todm.core.config import SupernetConfig
@@ -263,11 +263,15 @@ def table(report: Report, plan: Plan, sets: Sequence[str]) -> str:
             rows.append(f"| {name} | {ms} | {' | '.join(cells)} |")
     figures = ["| figure | value | unit | low | high | n | note |\n|---|---|---|---|---|---|---|"]
     figures += [
-        f"| {m.name} | {number(m.value, m.unit)} | {m.unit} | {number(m.low, m.unit)} "
-        f"| {number(m.high, m.unit)} | {m.n} | {m.note} |"
+        f"| {m.name} | {_number(m.value, m.unit)} | {m.unit} | {_number(m.low, m.unit)} "
+        f"| {_number(m.high, m.unit)} | {m.n} | {m.note} |"
         for m in report.measurements
     ]
     return "\n\n".join([*lines, "\n".join(rows), "\n".join(figures)]) + "\n"
+
+
+def _number(value: float | None, unit: str) -> str:
+    return number(value, unit) if unit in DIGITS or value is None else f"{value:.0f}"
 
 
 def _cell(named: Mapping[str, Measurement], name: str) -> str:
