@@ -115,7 +115,7 @@ class Trials:
         )
         steps = self.plan.steps or base.schedule.steps
         run = {"threads": self.plan.threads, "accelerator": "cpu", "eval_every_steps": steps}
-        alone = {"num_random": 0, "smallest": False}
+        alone = {"num_random": 0, "smallest": 0.0}
         return base.model_copy(
             update={
                 "seed": seed,
