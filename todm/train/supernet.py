@@ -135,7 +135,7 @@ class SupernetTask(Task[Batch]):
         generator = torch.Generator(part.front_BTD.device)
         generator.manual_seed(derive_seed(config.seed, "dropout", step, name))
         plan = dropout_plan(config.dropout, config.space, spec, generator, part.shard)
-        enc_BTD = self.model.encoder.body(part.front_BTD, spec, plan)
+        enc_BTD = self.model.encoder.body(part.front_BTD, spec, plan, part.lens_B)
         lattice = self.form.run(enc_BTD, part, spec.joiner_dim, step, start_BT)
         outputs = Outputs(enc_BTD, lattice.logits_BTUV, lattice.loss, lattice.start_BT)
         return outputs, lattice.objective_B
