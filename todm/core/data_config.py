@@ -129,7 +129,7 @@ class PrepareConfig(Value):
     synthesis: SynthesisConfig | None = None
     """Read by ``espeak`` only; None takes its defaults."""
     noise: NoiseConfig | None = None
-    """Mix noise into all splits, each from recordings of its own; None leaves the audio as it is."""
+    """Mix noise into all splits, each with recordings of its own; None leaves the audio alone."""
     dev_fraction: float = Field(default=0.05, ge=0.0, lt=0.5)
     test_fraction: float = Field(default=0.05, ge=0.0, lt=0.5)
     """Shares of the utterances that a corpus without splits gives to dev and test."""

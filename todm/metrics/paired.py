@@ -34,7 +34,7 @@ class PairedComparison:
     units: int
 
 
-def compare_paired(  # noqa: PLR0913 - two systems, their units and the draw
+def compare_paired(
     errors_a: Sequence[Sequence[float]],
     errors_b: Sequence[Sequence[float]],
     words: Sequence[float],
