@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from twins_cost import cost_measurements, totals
+from twins_cost import cost_measurements, rate_measurements, totals
 from twins_figures import cells_of, measurements
 from twins_plan import PLANS, SetPlan, TwinSet, plan_names, read_plan
 from twins_runs import Shelf, Workers
@@ -64,7 +64,7 @@ def write_report(shelf: Shelf, sets: Sequence[TwinSet], absent: Sequence[str], o
         found, lacking = cells_of(shelf, twins)
         made, no_cost = cost_measurements(shelf, twins)
         cells += found
-        costs += made
+        costs += [*made, *rate_measurements(shelf, twins)]
         missing += [*lacking, *no_cost]
     made, verdicts = measurements(cells, sets)
     more, judged = totals(cells, [*made, *costs], complete=not missing)

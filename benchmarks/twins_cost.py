@@ -50,6 +50,27 @@ def cost_measurements(shelf: Shelf, twins: TwinSet) -> tuple[list[Measurement], 
     return made, missing
 
 
+def rate_measurements(shelf: Shelf, twins: TwinSet) -> list[Measurement]:
+    """Return the learning rate of each net, with the dev WERs that it was chosen by."""
+    made = []
+    for net in twins.nets:
+        chosen = shelf.chosen(twins, net)
+        if chosen is not None:
+            scores = [(run.config.optim.lr, shelf.scores(run)) for run in twins.trials(net)]
+            wers = [f"{lr:g}: {s.choice()[0]:.2f}" for lr, s in scores if s is not None]
+            made.append(
+                Measurement(
+                    name=f"{twins.name}.lr.{net}",
+                    value=chosen.config.optim.lr,
+                    unit="",
+                    n=len(scores),
+                    note=f"lowest dev WER % (mean over the sizes), ties by NLL: {', '.join(wers)}; "
+                    f"seed {twins.seeds[0]}",
+                )
+            )
+    return made
+
+
 def _ratio(name: str, costs: Mapping[str, float], below: Sequence[str], unit: str) -> Measurement:
     total = sum(costs[net] for net in below)
     return Measurement(

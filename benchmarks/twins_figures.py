@@ -56,6 +56,8 @@ class Cell:
     size: str
     supernet: Side
     single: Side
+    ends: str
+    """How the ends of the spoken words are known."""
 
     def compare(self, *, by_speaker: bool = False, draw_seeds: bool = False) -> PairedComparison:
         """Return the paired comparison of the two; positive means that the supernet is worse."""
@@ -100,15 +102,16 @@ def cells_of(shelf: Shelf, twins: TwinSet) -> tuple[list[Cell], list[str]]:
                 found[net][run.config.seed] = scores
     if not any(found.values()):
         return [], missing
-    ends_s = _ends_s(shelf, twins)
-    if ends_s is None:
+    ends, ends_s = _ends_s(shelf, twins)
+    if not ends_s:
         missing.append(f"{twins.name}: delays, which the largest twin's alignment gives")
     cells = [
         Cell(
             twins.name,
             size,
-            _side(found[SUPERNET].values(), size, ends_s or {}),
-            _side(found[size].values(), size, ends_s or {}),
+            _side(found[SUPERNET].values(), size, ends_s),
+            _side(found[size].values(), size, ends_s),
+            ends,
         )
         for size in twins.plan.sizes
         if found[SUPERNET] and found[size]
@@ -122,15 +125,21 @@ def _side(runs: Iterable[Scores], size: str, ends_s: Mapping[str, Sequence[float
     return Side(heard, summarise_delays(delays) if delays else None)
 
 
-def _ends_s(shelf: Shelf, twins: TwinSet) -> Mapping[str, Sequence[float]] | None:
-    """Return the ends of the test words: known joins, or the largest twin's alignment."""
-    if twins.plan.prepare.strings is not None:
-        return joined_ends_s(twins.corpus, "test")
+def _ends_s(shelf: Shelf, twins: TwinSet) -> tuple[str, Mapping[str, Sequence[float]]]:
+    """Return how the ends of the test words are known, and the ends by utterance.
+
+    They are the known joins of strings, or else the forced alignment of the largest twin; none
+    while that is not trained.
+    """
+    joined = joined_ends_s(twins.corpus, "test")
+    if joined:
+        return "the known join", joined
+    source = "the largest twin's forced alignment"
     chosen = shelf.chosen(twins, next(iter(twins.plan.sizes)))
     if chosen is None:
-        return None
+        return source, {}
     net = load_supernet(shelf.place(chosen) / TRAINED)
-    return aligned_ends_s(net, twins.corpus, "test")
+    return source, aligned_ends_s(net, twins.corpus, "test")
 
 
 def measurements(
@@ -138,13 +147,12 @@ def measurements(
 ) -> tuple[list[Measurement], list[Verdict]]:
     """Return the figures of all cells and the verdicts on them."""
     titles = {twins.name: twins.plan.title for twins in sets}
-    joined = {twins.name: twins.plan.prepare.strings is not None for twins in sets}
     made: list[Measurement] = []
     verdicts: list[Verdict] = []
     for cell in cells:
         for kind, side in (("supernet", cell.supernet), ("single", cell.single)):
             made.append(_wer(cell, kind, side, titles[cell.set_name]))
-            made += _delays(cell, kind, side, joined=joined[cell.set_name])
+            made += _delays(cell, kind, side)
         verdicts.append(_delay_verdict(cell))
     tested = {
         (cell.set_name, cell.size): Tests(
@@ -173,10 +181,9 @@ def _wer(cell: Cell, kind: str, side: Side, speech: str) -> Measurement:
     )
 
 
-def _delays(cell: Cell, kind: str, side: Side, *, joined: bool) -> Iterator[Measurement]:
+def _delays(cell: Cell, kind: str, side: Side) -> Iterator[Measurement]:
     if side.delays is None:
         return
-    source = "the known join" if joined else "the largest twin's forced alignment"
     for name, value in (
         ("delay_ms", side.delays.median_ms),
         ("delay_p95_ms", side.delays.p95_ms),
@@ -186,8 +193,8 @@ def _delays(cell: Cell, kind: str, side: Side, *, joined: bool) -> Iterator[Meas
             value=value,
             unit="ms",
             n=side.delays.n,
-            note=f"end of the last token's frame after the word's end by {source}; correct words "
-            f"of {len(side.heard)} seeds",
+            note="end of the last token's frame after the word's end by "
+            f"{cell.ends}; correct words of {len(side.heard)} seeds",
         )
 
 

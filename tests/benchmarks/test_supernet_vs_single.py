@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -207,6 +208,7 @@ def test_the_table_of_a_finished_set(twins, shelf, tmp_path):
     assert value("quick.delay_ms.single.largest") == pytest.approx(0.0, abs=1e-9)
     assert value("quick.cost.ratio_to_largest") == pytest.approx(1.3)
     assert value("quick.cost.ratio_to_all_singles") == pytest.approx(130 / 125)
+    assert value("quick.lr.supernet") == 0.04
     verdicts = {v.name: v.status for v in report.verdicts}
     assert verdicts["quick.delay_ms.later.largest"] == "failed"
     assert verdicts["quick.delay_ms.later.smallest"] == "met"
@@ -221,8 +223,10 @@ def test_the_table_of_a_finished_set(twins, shelf, tmp_path):
         "prepare", "supernet", "largest", "smallest"
     }  # fmt: skip
     svg = (tmp_path / "out" / "supernet_vs_single.quick.svg").read_text("utf-8")
-    assert svg.startswith("<svg xmlns")
-    assert svg.count("<title>") >= 4
+    drawing = ElementTree.fromstring(svg)
+    assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
+    hints = {title.text for title in drawing.iter("{http://www.w3.org/2000/svg}title")}
+    assert any(hint and hint.startswith("single: 6.25 %") for hint in hints)
 
 
 def test_a_half_filled_table_names_what_is_missing(twins, shelf, tmp_path):
