@@ -67,7 +67,8 @@ def compare_paired(
     if words_G.sum() <= 0 or a_SG.sum() <= 0:
         raise DataError("a relative difference needs reference words and an error of the first")
     generator = np.random.default_rng(seed)
-    a_B, b_B = [], []
+    a_B: list[Float[np.ndarray, " b"]] = []
+    b_B: list[Float[np.ndarray, " b"]] = []
     for start in range(0, num_draws, _BATCH_DRAWS):
         count = min(_BATCH_DRAWS, num_draws - start)
         units = len(words_G)
