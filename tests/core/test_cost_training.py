@@ -72,9 +72,10 @@ def test_forward_equals_flop_counter(spec, batch, frames, labels):
 
 @pytest.mark.parametrize(("spec", "batch", "frames", "labels"), CASES)
 def test_forward_and_backward_equal_flop_counter(spec, batch, frames, labels):
-    macs = training_macs(spec, batch=batch, frames=frames, target_len=labels)
-    ours = visible_to_torch(macs, scan=True)
-    assert ours == run_by_torch(spec, batch, frames, labels, backward=True)
+    macs = training_macs(spec, TrainingShape(batch=batch, frames=frames, target_len=labels))
+    ways = [visible_to_torch(way, scan=True) for way in (macs.forward, macs.backward)]
+    forward = run_by_torch(spec, batch, frames, labels, backward=False)
+    assert ways == [forward, run_by_torch(spec, batch, frames, labels, backward=True) - forward]
 
 
 def test_long_inputs_take_the_fft_form():
@@ -91,16 +92,31 @@ def test_long_inputs_take_the_fft_form():
 
 
 def test_a_step_shares_front_and_predictor_and_distils_all_but_the_first():
-    space, shape = small_space(12), {"batch": 16, "frames": 240, "target_len": 5}
-    nets = [space.largest, space.smallest, space.middle]
-    total = step_macs(nets, **shape, distill=True)
-    alone = training_macs(space.largest, **shape)
-    small = training_macs(space.smallest, **shape, shared=True, distilled=True)
-    middle = training_macs(space.middle, **shape, shared=True, distilled=True)
-    assert total == alone + small + middle
-    assert total.front == alone.front
-    assert total.predictor == alone.predictor
-    assert alone.distill == 0
-    assert small.distill > 0
-    assert step_macs(nets, **shape, distill=False).distill == 0
-    assert 1.0 < total.total / alone.total < 3.0
+    space, shape = small_space(12), TrainingShape(batch=16, frames=240, target_len=5)
+    half = TrainingShape(batch=8, frames=200, target_len=4)
+    nets = [(space.largest, shape), (space.smallest, shape), (space.middle, half)]
+    found = list(step_macs(nets, "alpha_divergence"))
+    alone = training_macs(space.largest, shape)
+    assert found == [
+        alone,
+        training_macs(space.smallest, shape, shared=True, distill="alpha_divergence"),
+        training_macs(space.middle, half, shared=True, distill="alpha_divergence"),
+    ]
+    assert [net.forward.front > 0 for net in found] == [True, False, False]
+    assert [net.backward.predictor > 0 for net in found] == [True, False, False]
+    assert [net.forward.distill > 0 for net in found] == [False, True, True]
+    assert all(net.forward.distill == 0 for net in step_macs(nets, "none"))
+    assert 1.0 < sum(net.total for net in found) / alone.total < 3.0
+
+
+def test_distillation_costs_what_it_reads():
+    spec, shape = small_space(12).largest, TrainingShape(batch=16, frames=240, target_len=9)
+    paid = {
+        mode: training_macs(spec, shape, distill=mode).forward.distill
+        for mode in ("none", "full_sum", "encoder", "one_best", "alpha_divergence")
+    }
+    assert paid["none"] == paid["full_sum"] == 0
+    assert paid["encoder"] == 8 * 16 * 60 * spec.model_dim
+    nodes, path = 16 * 60 * 10, 16 * (60 + 9)
+    assert paid["one_best"] == 12 * (3 * nodes + 24 * path) + 4 * nodes
+    assert paid["alpha_divergence"] == 24 * 12 * nodes

@@ -107,6 +107,19 @@ def test_factor_is_eden_times_the_final_fall() -> None:
     )
 
 
+def test_a_held_rate_decays_once_the_hold_ends() -> None:
+    eden = {"steps": 100, "warmup_steps": 10, "eden_batches": 50.0, "eden_epochs": 2.0}
+    held = ScheduleConfig.model_validate({**eden, "hold_fraction": 0.6})
+    plain = ScheduleConfig.model_validate({**eden, "warmup_steps": 0})
+    assert [lr_factor(held, step, step / 7) for step in (10, 30, 60)] == [1.0, 1.0, 1.0]
+    assert lr_factor(held, 5, 5 / 7) == pytest.approx(0.75)
+    for step in (61, 75, 99):  # as a run that began at the end of the hold
+        want = lr_factor(plain, step - 60, (step - 60) / 7)
+        assert lr_factor(held, step, step / 7) == pytest.approx(want)
+    with pytest.raises(ValueError, match="eden only"):
+        ScheduleConfig(kind="one_cycle", steps=9, hold_fraction=0.5)
+
+
 def test_factor_of_one_cycle() -> None:
     config = ScheduleConfig(kind="one_cycle", steps=100, warmup_steps=10)
     for step in (0, 9, 10, 50, 99):

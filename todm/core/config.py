@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from todm.core.data_config import LoaderConfig
 from todm.core.space import SearchSpace
@@ -21,22 +21,50 @@ class LossConfig(Value):
 
 
 class SandwichConfig(Value):
-    """Which nets a step trains: the largest, the smallest and some random ones."""
+    """Which nets a step trains, and when: the largest, the smallest and some random ones.
+
+    The largest net trains in every step on the whole batch; what follows is about the others.
+    """
 
     num_random: int = Field(default=1, ge=0)
-    smallest: bool = True
+    smallest: float = Field(default=1.0, ge=0.0, le=1.0)
+    """Probability that a step with smaller nets trains the smallest (true is 1, false 0)."""
+    smallest_replaces: bool = False
+    """When the smallest net is drawn it takes the first random net's place, so that a step trains
+    ``num_random`` smaller nets whatever is drawn."""
     start_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the steps that train the largest net alone before the sandwich starts."""
+    every: int = Field(default=1, ge=1)
+    """Smaller nets train on every so many-th step, counted from the sandwich's first. Their weight
+    in such a step stays what it is: a larger one would run into the clipping of gradients."""
+    batch_fraction: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Part of a batch's utterances that each smaller net trains on, drawn anew for each net and
+    step. Losses are means over that part, so that the expected gradient stays the same."""
     task_weight: float = Field(default=0.5, ge=0.0)
     """Weight of the transducer loss of every net but the largest (whose weight is 1)."""
+
+    @model_validator(mode="after")
+    def _something_is_replaced(self) -> "SandwichConfig":
+        if self.smallest_replaces and not self.num_random:
+            raise ValueError("smallest_replaces needs num_random of at least 1")
+        return self
+
+
+DistillMode = Literal["none", "alpha_divergence", "encoder", "full_sum", "one_best"]
 
 
 class DistillConfig(Value):
     """In-place distillation from the largest net to the others."""
 
-    mode: Literal["none", "alpha_divergence"] = "alpha_divergence"
+    mode: DistillMode = "alpha_divergence"
+    """``alpha_divergence``: symbols of every node of the lattice; ``one_best``: of the nodes on the
+    teacher's best path; ``encoder``: encoder outputs; ``full_sum``: the transcript's likelihood."""
     weight: float = Field(default=0.2, ge=0.0)
+    encoder_form: Literal["mse", "cosine"] = "mse"
+    """Distance of encoder outputs; read by mode ``encoder``."""
     alpha_min: float = -1.0
+    """Ends of the divergence; they and ``clip`` are read by ``alpha_divergence`` and
+    ``one_best``."""
     alpha_max: float = 1.0
     clip: float = Field(default=5.0, gt=0.0)
     gate: bool = True
@@ -47,7 +75,9 @@ class DropoutConfig(Value):
     """Dropout of FFN and mixer activations."""
 
     mode: Literal["none", "fixed", "adaptive"] = "adaptive"
-    """``adaptive``: the rate grows from 0 at the smallest width to ``rate`` at the largest."""
+    """``adaptive``: the rate grows from 0 at the smallest size to ``rate`` at the largest."""
+    adaptive_by: Literal["width", "macs"] = "width"
+    """Size under ``adaptive``: each layer's own width, or the MACs of the whole net."""
     rate: float = Field(default=0.1, ge=0.0, lt=1.0)
 
 
@@ -71,10 +101,19 @@ class ScheduleConfig(Value):
     warmup_steps: int = Field(default=100, ge=0)
     eden_batches: float = Field(default=600.0, gt=0.0)
     eden_epochs: float = Field(default=6.0, gt=0.0)
+    hold_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the steps before Eden's decay begins: the sandwich's ``start_fraction``, so that
+    smaller nets that start late find the rate undecayed."""
     final_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the last steps over which the rate falls linearly to zero on top."""
     average_fraction: float = Field(default=0.25, ge=0.0, le=1.0)
     """Share of the last steps whose weights are averaged into the result."""
+
+    @model_validator(mode="after")
+    def _eden_is_held(self) -> "ScheduleConfig":
+        if self.hold_fraction and self.kind != "eden":
+            raise ValueError("hold_fraction is read with kind eden only")
+        return self
 
 
 class RunConfig(Value):

@@ -8,7 +8,8 @@ Rules, stated once:
   convolution, whose input needs no gradient.
 * An FFT of n real points is 2.5 n log2 n FLOPs, the usual count, so 1.25 n log2 n MACs.
 * The transducer loss and the distillation are elementwise over the lattice: a stated number of
-  MACs per logit, for forward and backward together.
+  MACs per logit. The lattice's posteriors and the distillation's gradient are computed forward
+  and counted there.
 * Other elementwise work (norms, activations, dropout, optimizer) is left out.
 * A sandwich step runs front end and predictor once for all of its nets.
 
@@ -16,8 +17,10 @@ Legend: B batch, T encoder frames, U labels, V symbols, H heads, P channels of a
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import assert_never
 
+from todm.core.config import DistillMode
 from todm.core.cost import front_conv_macs, linear_maps
 from todm.core.specs import SUBSAMPLING, BlockSpec, SubnetSpec
 from todm.core.value import Value
@@ -28,13 +31,22 @@ benchmarks/ssm_forms.py: 1.3 times as fast at 256, equal near 448; at a batch of
 are equal at 192). ``kernels.ssm`` takes the figure from here."""
 BACKWARD_RATIO = 2
 COMPLEX_MACS = 4
-LOSS_MACS_PER_LOGIT = 6
-"""log-softmax forward (subtract, exp, sum, subtract), softmax times occupancy backward."""
+LOSS_FORWARD_MACS_PER_LOGIT = 4
+"""log-softmax: subtract, exp, sum, subtract."""
+LOSS_BACKWARD_MACS_PER_LOGIT = 2
+"""Softmax times occupancy."""
 LATTICE_MACS_PER_NODE = 12
 """Alpha and beta: two additions and a logaddexp each, and the two edge posteriors."""
 DISTILL_MACS_PER_LOGIT = 24
 """Two log-softmaxes (8), ratio and its power at both ends of alpha with clipping (10), the
 weighted sums and the gradient by the student's logits (6)."""
+
+PATH_MACS_PER_LOGIT = 3
+"""Normalising the teacher's lattice for its best path: subtract, exp, sum."""
+PATH_MACS_PER_NODE = 4
+"""Two additions and the maximum of the best path, and its trace."""
+ENCODER_DISTILL_MACS = 8
+"""Per scalar of an encoder output: the dearer of both forms (cosine), forward and backward."""
 
 
 class TrainingShape(Value):
@@ -91,6 +103,24 @@ class TrainingMacs(Value):
         return TrainingMacs(**{k: getattr(self, k) + getattr(other, k) for k in fields})
 
 
+class NetMacs(Value):
+    """MACs of one net, forward and backward."""
+
+    forward: TrainingMacs = TrainingMacs()
+    backward: TrainingMacs = TrainingMacs()
+
+    @property
+    def total(self) -> int:
+        """Both ways together."""
+        return self.forward.total + self.backward.total
+
+    def __add__(self, other: "NetMacs") -> "NetMacs":
+        """Add part by part."""
+        return NetMacs(
+            forward=self.forward + other.forward, backward=self.backward + other.backward
+        )
+
+
 def forward_macs(spec: SubnetSpec, shape: TrainingShape) -> TrainingMacs:
     """Return the products of one net's forward pass over a batch; no loss, no distillation."""
     frames, labels = shape.positions, shape.batch * (shape.target_len + 1)
@@ -123,50 +153,59 @@ def forward_macs(spec: SubnetSpec, shape: TrainingShape) -> TrainingMacs:
 
 def training_macs(
     spec: SubnetSpec,
+    shape: TrainingShape,
     *,
-    batch: int,
-    frames: int,
-    target_len: int,
     shared: bool = False,
-    distilled: bool = False,
-) -> TrainingMacs:
-    """Return the MACs of one net of a step, forward and backward.
+    distill: DistillMode = "none",
+) -> NetMacs:
+    """Return the MACs of one net of a step.
 
     Args:
         spec: the net.
-        batch: utterances.
-        frames: fbank frames (10 ms) of the longest one.
-        target_len: labels of the longest one.
+        shape: the batch, or the part of it that the net trains on.
         shared: front end and predictor were run by another net of the step.
-        distilled: the net also learns from the largest one's lattice.
+        distill: how the net also learns from the largest one.
     """
-    shape = TrainingShape(batch=batch, frames=frames, target_len=target_len)
     forward = forward_macs(spec, shape)
-    both = {k: (1 + BACKWARD_RATIO) * getattr(forward, k) for k in TrainingMacs.model_fields}
-    both["front"] -= front_conv_macs(spec, shape.positions)[0]
-    if shared:
-        both["front"] = both["predictor"] = 0
+    backward = {k: BACKWARD_RATIO * getattr(forward, k) for k in TrainingMacs.model_fields}
+    backward["front"] -= front_conv_macs(spec, shape.positions)[0]
     logits = shape.nodes * spec.vocab_size
-    both["loss"] = LOSS_MACS_PER_LOGIT * logits + LATTICE_MACS_PER_NODE * shape.nodes
-    both["distill"] = DISTILL_MACS_PER_LOGIT * logits if distilled else 0
-    return TrainingMacs(**both)
+    backward["loss"] = LOSS_BACKWARD_MACS_PER_LOGIT * logits
+    added = {
+        "loss": LOSS_FORWARD_MACS_PER_LOGIT * logits + LATTICE_MACS_PER_NODE * shape.nodes,
+        "distill": _distill_macs(spec, shape, distill),
+    }
+    if shared:
+        backward["front"] = backward["predictor"] = 0
+        added |= {"front": 0, "predictor": 0}
+    return NetMacs(forward=forward.model_copy(update=added), backward=TrainingMacs(**backward))
 
 
 def step_macs(
-    nets: Sequence[SubnetSpec], *, batch: int, frames: int, target_len: int, distill: bool
-) -> TrainingMacs:
-    """Return the MACs of a sandwich step; the first net makes what all share and teaches."""
-    total = TrainingMacs()
-    for index, spec in enumerate(nets):
-        total += training_macs(
-            spec,
-            batch=batch,
-            frames=frames,
-            target_len=target_len,
-            shared=index > 0,
-            distilled=distill and index > 0,
-        )
-    return total
+    nets: Sequence[tuple[SubnetSpec, TrainingShape]], distill: DistillMode
+) -> Iterator[NetMacs]:
+    """Yield the MACs of each net of a step; the first makes what all share, and teaches."""
+    for index, (spec, shape) in enumerate(nets):
+        mode: DistillMode = distill if index else "none"
+        yield training_macs(spec, shape, shared=index > 0, distill=mode)
+
+
+def _distill_macs(spec: SubnetSpec, shape: TrainingShape, mode: DistillMode) -> int:
+    match mode:
+        case "none":
+            return 0
+        case "alpha_divergence":
+            return DISTILL_MACS_PER_LOGIT * shape.nodes * spec.vocab_size
+        case "one_best":
+            path = shape.batch * (shape.encoder_frames + shape.target_len) * spec.vocab_size
+            found = PATH_MACS_PER_LOGIT * shape.nodes * spec.vocab_size
+            return found + PATH_MACS_PER_NODE * shape.nodes + DISTILL_MACS_PER_LOGIT * path
+        case "encoder":
+            return ENCODER_DISTILL_MACS * shape.positions * spec.model_dim
+        case "full_sum":
+            return 0  # a few scalars an utterance
+        case _:
+            assert_never(mode)
 
 
 def _kernel_macs(block: BlockSpec, frames: int) -> int:

@@ -1,10 +1,12 @@
-"""Adaptive dropout: the rate follows the width of the net that runs.
+"""Adaptive dropout: the rate follows the size of the net that runs.
 
-Small nets underfit and large ones overfit, so the rate grows from zero at the smallest width to
+Small nets underfit and large ones overfit, so the rate grows from zero at the smallest size to
 ``rate`` at the largest (the idea is Shangguan et al. 2023, arXiv 2309.01947; the linear formula
-per layer is ours):
+is ours):
 
-    p(width) = rate * (width - least) / (most - least)
+    p(size) = rate * (size - least) / (most - least)
+
+with the width of each layer as its size, or the MACs of the whole net as that of all its layers.
 """
 
 from dataclasses import dataclass
@@ -13,8 +15,9 @@ import torch
 from torch import Tensor
 
 from todm.core.config import DropoutConfig
+from todm.core.cost import chunk_macs
 from todm.core.space import SearchSpace
-from todm.core.specs import BlockSpec
+from todm.core.specs import BlockSpec, SubnetSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,8 @@ class DropoutPlan:
     config: DropoutConfig
     ffn_range: tuple[int, int]
     heads_range: tuple[int, int]
+    net_share: float
+    """Where the whole net's MACs lie between those of the smallest (0) and largest net (1)."""
     generator: torch.Generator
 
     def ffn_rate(self, block: BlockSpec) -> float:
@@ -40,6 +45,8 @@ class DropoutPlan:
         low, high = limits
         if self.config.mode == "fixed" or low == high:
             return self.config.rate
+        if self.config.adaptive_by == "macs":
+            return self.config.rate * self.net_share
         return self.config.rate * (width - low) / (high - low)
 
     def drop(self, x_BTC: Tensor, rate: float) -> Tensor:
@@ -57,12 +64,14 @@ class DropoutPlan:
 
 
 def dropout_plan(
-    config: DropoutConfig, space: SearchSpace, generator: torch.Generator
+    config: DropoutConfig, space: SearchSpace, spec: SubnetSpec, generator: torch.Generator
 ) -> DropoutPlan:
-    """Return the plan of one training step."""
+    """Return the plan of one net of a training step."""
+    low, high, macs = (chunk_macs(net).total for net in (space.smallest, space.largest, spec))
     return DropoutPlan(
         config=config,
         ffn_range=(space.ffn_dims[0], space.ffn_dims[-1]),
         heads_range=(space.heads[0], space.heads[-1]),
+        net_share=(macs - low) / (high - low) if high > low else 1.0,
         generator=generator,
     )

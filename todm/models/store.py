@@ -15,6 +15,7 @@ from todm.models.rnnt import Transducer
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+LEDGER = "ledger.json"
 SPEC = "spec.json"
 TABLE = "token_table.json"
 BPE_MODEL = "bpe.model"

@@ -50,6 +50,7 @@ def lr_factor(config: ScheduleConfig, step: int, epoch: float) -> float:
         batches=config.eden_batches,
         epochs=config.eden_epochs,
         warmup_batches=config.warmup_steps,
+        held_steps=config.hold_fraction * config.steps,
     )
     tail = config.final_fraction * config.steps
     left = config.steps - step
@@ -173,6 +174,7 @@ class Loop(Generic[B]):
             "model": self.task.model.state_dict(),
             "average": self.average.mean,
             "optimizer": self.optimizer.state_dict(),
+            "task": self.task.state_dict(),
         }
         save_checkpoint(self.work, self.state, tensors, self.fingerprint)
 
@@ -186,6 +188,7 @@ class Loop(Generic[B]):
         self.task.model.load_state_dict(content["model"])
         self.average.mean = content["average"]
         self.optimizer.load_state_dict(content["optimizer"])
+        self.task.load_state_dict(content["task"])
         if log.is_file():
             _trim_log(log, self.state.step)
 

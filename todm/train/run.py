@@ -17,7 +17,7 @@ from todm.data.loader import BatchLoader, feature_stats
 from todm.data.manifest import Corpus, open_corpus
 from todm.models.rnnt import Transducer
 from todm.models.scoring import corpus_samples
-from todm.models.store import BPE_MODEL, CONFIG, write_model
+from todm.models.store import BPE_MODEL, CONFIG, LEDGER, write_model
 from todm.optim.build import build_optimizer
 from todm.train.checkpoint import CHECKPOINT, TrainState
 from todm.train.loop import LOG, Loop, seeded
@@ -104,10 +104,12 @@ def _write(
     config = task.config
     task.model.eval()
     scores = task.evaluate()
+    ledger = task.ledger.timed(state.wall_s, state.cpu_s)
     with write_artifact(out, kind="supernet", parents={"corpus": corpus.artifact}) as draft:
         write_model(draft, task.model, corpus.table)
         config.write_json(draft.path / CONFIG)
         shutil.copyfile(work / LOG, draft.path / LOG)
+        ledger.write_json(draft.path / LEDGER)
         if corpus.bpe_model is not None:
             shutil.copyfile(corpus.bpe_model, draft.path / BPE_MODEL)
         draft.body = {
@@ -117,6 +119,8 @@ def _write(
             "skipped_steps": state.skipped_steps,
             "wall_s": round(state.wall_s, 1),
             "cpu_s": round(state.cpu_s, 1),
+            "train_macs": ledger.macs,
+            "train_macs_over_largest": round(ledger.ratio_to_largest, 4),
             "dev_wer": {name: figures["wer"] for name, figures in scores.items()},
         }
     return load_artifact(out, "supernet", verify=False)
