@@ -14,6 +14,7 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
+import torch
 from pydantic import Field, model_validator
 
 from todm import __version__
@@ -26,6 +27,7 @@ from todm.core.space import SearchSpace, spread_order
 from todm.core.specs import SubnetSpec
 from todm.core.value import Value
 from todm.data.manifest import Corpus
+from todm.layers.dropout import dropout_plan
 from todm.recipes import recipe
 
 PLANS = Path(__file__).parent / "configs" / "supernet_vs_single"
@@ -211,21 +213,14 @@ def twin_dropout(base: SupernetConfig, spec: SubnetSpec) -> DropoutConfig:
     """
     if base.dropout.mode != "adaptive":
         return base.dropout
-    block, space = spec.blocks[0], base.space
-    shares = {
-        (width - widths[0]) / (widths[-1] - widths[0])
-        for width, widths in (
-            (block.ffn_dim, space.ffn_dims),
-            (block.mixer.num_heads, space.heads),
-        )
-    }
-    low, high = min(shares), max(shares)
-    if not math.isclose(low, high, abs_tol=1e-9):
+    plan = dropout_plan(base.dropout, base.space, spec, torch.Generator())
+    rates = [rate(b) for b in spec.blocks for rate in (plan.ffn_rate, plan.mixer_rate)]
+    if not math.isclose(min(rates), max(rates), abs_tol=1e-9):
         raise ConfigError(
-            f"a size with {block.ffn_dim} FFN channels and {block.mixer.num_heads} heads has two "
-            "rates of dropout; take widths at the same share of their ranges"
+            f"{spec.short_name} has two rates of dropout, {min(rates):g} and {max(rates):g}; take "
+            "FFN channels and heads at the same share of their ranges"
         )
-    return DropoutConfig(mode="fixed", rate=round(base.dropout.rate * high, 6))
+    return base.dropout.model_copy(update={"mode": "fixed", "rate": round(rates[0], 6)})
 
 
 def chosen_index(scores: Sequence[tuple[float, float]]) -> int:
