@@ -194,7 +194,7 @@ def _delays(cell: Cell, kind: str, side: Side) -> Iterator[Measurement]:
             unit="ms",
             n=side.delays.n,
             note="end of the last token's frame after the word's end by "
-            f"{cell.ends}; correct words of {len(side.heard)} seeds",
+            f"{cell.ends}; correct words with a known end, of {len(side.heard)} seeds",
         )
 
 
