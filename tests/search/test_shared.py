@@ -178,9 +178,7 @@ def test_storages_that_are_none(tmp_path):
         Study(SPACE, shared(tmp_path, storage=str(text)))
     with pytest.raises(ArtifactError, match="cannot write"):
         Study(SPACE, shared(tmp_path, storage=str(text / "journal")))
-    with pytest.raises(ConfigError, match="nonsense://x: cannot open"):
-        Study(SPACE, shared(tmp_path, storage="nonsense://x"))
-    with pytest.raises(ConfigError, match=r"needs the package '\w+'; install it"):
-        Study(SPACE, shared(tmp_path, storage="oracle+oracledb://x"))
-    with pytest.raises(ConfigError, match="cannot open"):
-        Study(SPACE, shared(tmp_path, storage="sqlite:////nowhere/at/all.db"))
+    for url in ("nonsense://user:secret@x", "sqlite:////nowhere/at/all.db"):
+        with pytest.raises(ConfigError, match="cannot open") as told_of:
+            Study(SPACE, shared(tmp_path, storage=url))
+        assert "secret" not in str(told_of.value)

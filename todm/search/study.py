@@ -178,12 +178,11 @@ def _from_url(url: str, study: Callable[[BaseStorage], optuna.Study]) -> optuna.
 
     try:
         return study(RDBStorage(url))
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"storage {url}: needs the package {error.name!r}; install it") from error
     except (SQLAlchemyError, StorageInternalError, ImportError, ValueError) as error:
+        scheme = url.partition("://")[0]  # the rest may hold a password
         line = str(error).splitlines()[0]
         raise ConfigError(
-            f"storage {url}: cannot open ({line}); give a database or a file"
+            f"storage {scheme}://...: cannot open ({line}); give a database or a file"
         ) from error
 
 
