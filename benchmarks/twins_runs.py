@@ -19,7 +19,7 @@ from twins_plan import Run, TwinSet, chosen_index
 
 from todm.core.artifact import is_complete
 from todm.core.errors import GateError
-from todm.train.loop import LOG
+from todm.train.log import LOG
 
 JOB = Path(__file__).parent / "twins_job.py"
 POLL_S, TELL_EVERY_S = 0.5, 60.0
