@@ -159,8 +159,11 @@ def measure(
         if one in forms and other in forms:
             pairs = {"time": times_ms, "memory": {f: [mb] for f, mb in memory_mb.items()}}
             for kind, figures in pairs.items():
-                value = min(figures[one]) / min(figures[other])
-                found.append(ratio(f"cpu.{name}.{kind}.{shape.name}", value, f"{one} over {other}"))
+                least, most = min(figures[one]), min(figures[other])
+                if least == 0 or most == 0:  # within memory that the process had already
+                    continue
+                note = f"{one} over {other}"
+                found.append(ratio(f"cpu.{name}.{kind}.{shape.name}", least / most, note))
     return found
 
 

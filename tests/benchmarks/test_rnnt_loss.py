@@ -49,4 +49,4 @@ def test_quick_run_writes_the_report_and_its_table(tmp_path, monkeypatch):
     bench.main()
     report = Report.read_json(out)
     assert report.value("cpu.pruned_over_full.time") > 0
-    assert "cpu.pruned_over_full.memory" in out.with_suffix(".md").read_text("utf-8")
+    assert "cpu.ours_pruned.memory" in out.with_suffix(".md").read_text("utf-8")

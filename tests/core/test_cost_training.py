@@ -7,8 +7,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from todm.core.config import LossConfig, PrunedConfig
+from todm.core.cost_mixers import TOEPLITZ_MAX_FRAMES
 from todm.core.cost_training import (
-    TOEPLITZ_MAX_FRAMES,
     TrainingMacs,
     TrainingShape,
     forward_macs,
@@ -22,12 +22,14 @@ from todm.models.rnnt import Transducer
 from todm.recipes.asr import small_space
 
 
-def spec_of(ffn=24, heads=4, modes=5, layers=2, joiner=12):
+def spec_of(ffn=24, heads=4, modes=5, layers=2, joiner=12, lookahead=0, **form):
     blocks = tuple(
         BlockSpec(
             source_layer=i,
             ffn_dim=ffn + i,
-            mixer=MHSSMSpec(num_heads=heads, head_dim=3, state_dim=modes + i),
+            mixer=MHSSMSpec(
+                num_heads=heads, head_dim=3, state_dim=modes + i, backward=lookahead > 0, **form
+            ),
         )
         for i in range(layers)
     )
@@ -37,6 +39,8 @@ def spec_of(ffn=24, heads=4, modes=5, layers=2, joiner=12):
         predictor=PredictorSpec(embed_dim=8),
         joiner_dim=joiner,
         vocab_size=7,
+        chunk_frames=lookahead + 1,
+        lookahead_frames=lookahead,
     )
 
 
@@ -68,7 +72,7 @@ def run_pruned_by_torch(spec, batch, frames, labels, width):
 
 def visible_to_torch(macs: TrainingMacs, *, scan: bool) -> float:
     """Leave out what FlopCounterMode does not count; it takes a complex product for one."""
-    hidden = macs.predictor + macs.loss + macs.distill + (0 if scan else macs.scan)
+    hidden = macs.predictor + macs.taps + macs.loss + macs.distill + (0 if scan else macs.scan)
     return macs.total - hidden - macs.kernels + macs.kernels / 4
 
 
@@ -76,6 +80,11 @@ CASES = [
     (spec_of(), 2, 40, 3),
     (spec_of(heads=2, joiner=5), 3, 52, 1),
     (spec_of(layers=1), 1, 8, 0),
+    (spec_of(lookahead=3), 2, 40, 3),
+    (spec_of(lookahead=7), 1, 20, 2),
+    (spec_of(gating="pairs", conv_frames=3), 2, 40, 3),
+    (spec_of(gating="head_glu"), 2, 28, 1),
+    (spec_of(gating="none", conv_frames=4), 1, 40, 3),
 ]
 
 
@@ -120,6 +129,23 @@ def test_long_inputs_take_the_fft_form():
     channels = spec.blocks[0].mixer.inner_dim
     expected = (2 * channels + 4) * transform + 4 * channels * (size // 2 + 1)
     assert macs.scan == pytest.approx(expected, abs=channels)
+
+
+def test_long_inputs_look_ahead_block_by_block():
+    """Beside the FFT, which torch does not count, one product a block of frames."""
+    frames = 4 * (TOEPLITZ_MAX_FRAMES + 3)
+    shape = TrainingShape(batch=1, frames=frames, target_len=1)
+    causal, ahead = (spec_of(layers=1, lookahead=n) for n in (0, 7))
+    extra = forward_macs(ahead, shape).scan - forward_macs(causal, shape).scan
+    assert extra == 4 * 3 * math.ceil((TOEPLITZ_MAX_FRAMES + 3) / 8) * 8 * 8
+    counted = run_by_torch(ahead, 1, frames, 1, backward=False)
+    assert visible_to_torch(forward_macs(ahead, shape), scan=False) + extra == counted
+
+
+def test_taps_cost_a_product_each():
+    spec = spec_of(conv_frames=4)
+    shape = TrainingShape(batch=2, frames=40, target_len=1)
+    assert forward_macs(spec, shape).taps == 2 * (2 * 10 * 12 * 4)
 
 
 def test_a_step_shares_front_and_predictor_and_distils_all_but_the_first():

@@ -28,7 +28,7 @@ from todm.core.ledger import TrainingLedger
 from todm.data.loader import Batch
 from todm.models.store import CONFIG, LEDGER, WEIGHTS
 from todm.recipes import recipe
-from todm.train.loop import LOG
+from todm.train.log import LOG
 from todm.train.run import run
 from todm.train.supernet import SupernetTask
 

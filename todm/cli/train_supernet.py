@@ -8,6 +8,7 @@ import typer
 from todm.cli.options import Config, Corpus, Json, Out, Sets
 
 if TYPE_CHECKING:
+    from todm.core.artifact import Artifact
     from todm.core.config import SupernetConfig
 
 
@@ -19,42 +20,89 @@ def train_supernet(
     ] = None,
     config: Config = None,
     sets: Sets = None,
+    init: Annotated[
+        Path | None,
+        typer.Option("--init", help="Start from this supernet's weights; the space may be wider."),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with OUT's unfinished run, with its configuration."),
+    ] = False,
+    lr_range: Annotated[
+        bool,
+        typer.Option("--lr-range", help="Only try learning rates; OUT becomes a report page."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train one set of weights that holds many recognisers.
 
-    A killed run goes on where it was when the same command is given again. The full
-    configuration stands in OUT/config.json, and --config replays it.
+    A killed run goes on where it was when the same command is given again, on any number of
+    processes; --resume needs no recipe and refuses to start anew. The full configuration stands
+    in OUT/config.json, and --config replays it. Under torchrun the processes share each batch.
 
     \b
     todm train-supernet --recipe fsdd --corpus runs/fsdd --out runs/supernet
     todm train-supernet --recipe fsdd --corpus runs/fsdd --set optim.lr=0.02 --out runs/b
     todm train-supernet --config runs/supernet/config.json --corpus runs/fsdd --out runs/c
+    todm train-supernet --recipe fsdd --corpus runs/fsdd --lr-range --out runs/rates
+    todm train-supernet --recipe an4 --corpus runs/an4 --init runs/supernet --out runs/tuned
+    torchrun --nproc-per-node 8 -m todm train-supernet --resume --corpus runs/fsdd --out runs/b
     """
-    from todm.cli.output import say_artifact
     from todm.core.overrides import apply_overrides
 
-    chosen = apply_overrides(_base(recipe, config, corpus), sets or [])
+    chosen = apply_overrides(_base(recipe, config, resume, corpus, out), sets or [])
+    if lr_range:
+        _try_rates(chosen, corpus, out, init, as_json=as_json)
+        return
 
     from todm.train.run import run
 
-    artifact = run(chosen, corpus, out)
+    _say(run(chosen, corpus, out, init), as_json=as_json)
+
+
+def _say(artifact: "Artifact", *, as_json: bool) -> None:
+    from todm.cli.output import say_artifact
+    from todm.train.ranks import is_first_process
+
     wers = artifact.body["dev_wer"]
     assert isinstance(wers, dict)
     shown = ", ".join(f"{name} {wer:.2f} %" for name, wer in wers.items())
-    say_artifact(artifact, f"dev WER {shown}", as_json=as_json)
+    if is_first_process():
+        say_artifact(artifact, f"dev WER {shown}", as_json=as_json)
 
 
-def _base(recipe_name: str | None, config: Path | None, corpus: Path) -> "SupernetConfig":
+def _try_rates(
+    config: "SupernetConfig",
+    corpus: Path,
+    out: Path,
+    init: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    from todm.cli.output import say_artifact
+    from todm.flows.lr_range import run
+
+    artifact = run(config, corpus, out, init)
+    suggested, page = artifact.body["suggested_lr"], artifact.file(str(artifact.body["page"]))
+    say_artifact(artifact, f"suggested optim.lr {suggested:.2g}, {page}", as_json=as_json)
+
+
+def _base(
+    recipe_name: str | None, config: Path | None, resume: bool, corpus: Path, out: Path
+) -> "SupernetConfig":
     from todm.cli.config_files import read_config
     from todm.core.config import SupernetConfig
     from todm.core.errors import ConfigError
     from todm.data.manifest import open_corpus
     from todm.recipes import RECIPES, recipe
 
-    if (recipe_name is None) == (config is None):
+    if [recipe_name is not None, config is not None, resume].count(True) != 1:
         names = ", ".join(sorted(RECIPES))
-        raise ConfigError(f"give either --recipe (one of {names}) or --config")
+        raise ConfigError(f"give one of --recipe (one of {names}), --config and --resume")
+    if resume:
+        from todm.train.start import unfinished_config
+
+        return unfinished_config(out)
     if config is not None:
         return read_config(SupernetConfig, config)
     assert recipe_name is not None

@@ -148,8 +148,21 @@ class ScheduleConfig(Value):
     smaller nets that start late find the rate undecayed."""
     final_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the last steps over which the rate falls linearly to zero on top."""
+    averaging: Literal["window", "pairs"] = "window"
+    """``window``: the mean of the weights after each of the last steps. ``pairs``: icefall's form,
+    the difference of two running means, so that the window is chosen afterwards on dev speech."""
     average_fraction: float = Field(default=0.25, ge=0.0, le=1.0)
-    """Share of the last steps whose weights are averaged into the result."""
+    """Share of the last steps whose weights are averaged into the result (``window``)."""
+    average_starts: tuple[float, ...] = Field(default=(0.5, 0.75, 0.9), min_length=1)
+    """Shares of the steps after which a window may begin (``pairs``)."""
+    average_period_steps: int = Field(default=1, ge=1)
+    """Every how many steps the weights join the running mean (``pairs``)."""
+
+    @model_validator(mode="after")
+    def _windows_begin_inside(self) -> "ScheduleConfig":
+        if not all(0.0 < share < 1.0 for share in self.average_starts):
+            raise ValueError(f"average_starts must lie between 0 and 1, got {self.average_starts}")
+        return self
 
     @model_validator(mode="after")
     def _eden_is_held(self) -> "ScheduleConfig":
@@ -164,12 +177,29 @@ class RunConfig(Value):
     checkpoint_every_steps: int = Field(default=200, gt=0)
     eval_every_steps: int = Field(default=200, gt=0)
     eval_utterances: int = Field(default=150, gt=0)
+    early_stop_patience: int = Field(default=0, ge=0)
+    """Evaluations without a larger front (hypervolume of dev WER and MACs) after which training
+    stops and hands out the weights of the best one; 0 trains all steps."""
+    early_stop_nets: int = Field(default=4, ge=0)
+    """Sampled nets that the front is judged by, besides the named ones."""
+    lr_range_steps: int = Field(default=200, ge=20)
+    """Steps of ``--lr-range``."""
+    tensorboard: bool = False
+    """Also log to ``<out>.tensorboard``, for ``tensorboard --logdir``."""
     max_bad_steps: int = Field(default=10, gt=0)
     """Non-finite steps in a row after which training stops."""
     threads: int = Field(default=0, ge=0)
-    """CPU threads; 0 takes all cores."""
+    """CPU threads of a process; 0 shares all cores among the machine's processes."""
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """``bf16-mixed``: matrix products of the network in bfloat16; weights, state-space kernels,
+    losses and the optimizer stay in float32."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """How the processes that torchrun starts share the work; ``auto``: ddp where there are several.
+    Each takes its share of every batch. ``ddp``: each holds the whole net; ``fsdp``: weights,
+    gradients and optimizer state are spread, for nets above one device's memory."""
+    sync_timeout_s: int = Field(default=1800, gt=0)
+    """How long a process waits for the others (rank 0 evaluates alone) before it gives up."""
 
 
 class SupernetConfig(Value):
@@ -202,3 +232,22 @@ class SupernetConfig(Value):
                 "to true, or take another distill.mode"
             )
         return self
+
+    def deciding(self) -> "SupernetConfig":
+        """Return the configuration without what says only where and how the same run takes place.
+
+        Two runs that agree in it may go on with each other's checkpoints.
+        """
+        kept = {key: getattr(RunConfig(), key) for key in _PLACE_KEYS}
+        return self.model_copy(update={"run": self.run.model_copy(update=kept)})
+
+
+_PLACE_KEYS = (
+    "accelerator",
+    "checkpoint_every_steps",
+    "lr_range_steps",
+    "strategy",
+    "sync_timeout_s",
+    "tensorboard",
+    "threads",
+)

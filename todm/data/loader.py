@@ -18,6 +18,7 @@ from torch import Tensor
 from todm.core.data_config import LoaderConfig, Split
 from todm.core.errors import ConfigError, DataError
 from todm.core.rng import derive_seed
+from todm.core.shard import Shard
 from todm.data.augment import NoiseMixer, SpecMasks
 from todm.data.feature_cache import DEFAULT_CACHE_BYTES, FeatureCache, load_samples
 from todm.data.manifest import Corpus, Utterance
@@ -42,6 +43,13 @@ class Batch:
     target_lens_B: Int64[Tensor, " B"]
     ids: tuple[str, ...]
     speakers: tuple[str, ...]
+    shard: Shard | None = None
+    """Which rows of the global batch these are; None: all of them."""
+
+    @property
+    def share(self) -> float:
+        """The weight of a mean over this batch in the mean over the global batch."""
+        return 1.0 if self.shard is None else self.shard.share
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch with its tensors on a device (what Fabric asks of a batch)."""
@@ -55,7 +63,10 @@ class Batch:
 
 
 class BatchLoader:
-    """Batches of one split; ``batch(step)`` depends on nothing but (corpus, config, seed, step)."""
+    """Batches of one split; ``batch(step)`` depends on nothing but (corpus, config, seed, step).
+
+    With several processes each loads its share of that batch, with the same augmentation.
+    """
 
     def __init__(
         self,
@@ -65,12 +76,15 @@ class BatchLoader:
         seed: int,
         *,
         max_cache_bytes: int = DEFAULT_CACHE_BYTES,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         """Choose the utterances; audio is read as batches ask for it.
 
         Raises:
             DataError: the split is empty or everything in it is too long.
-            ConfigError: a batch needs more utterances than there are.
+            ConfigError: a batch needs more utterances than there are, or has fewer than there
+                are processes.
         """
         everything = corpus.cuts(split)
         self.utterances = [u for u in everything if u.duration_s <= config.max_audio_s]
@@ -85,8 +99,14 @@ class BatchLoader:
                 f"{where}: batch_size {config.batch_size} exceeds its "
                 f"{len(self.utterances)} utterances; lower it"
             )
+        if config.batch_size < world:
+            raise ConfigError(
+                f"data.batch_size {config.batch_size} is the whole batch of {world} processes and "
+                f"leaves some without an utterance; raise it to {world} at least"
+            )
         self._config = config
         self._seed = seed
+        self._rank, self._world = rank, world
         self._cache = FeatureCache(max_cache_bytes)
         self._masks = SpecMasks(config.augment)
         self._noise = _noise_mixer(config)
@@ -94,7 +114,7 @@ class BatchLoader:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Complete batches in an epoch."""
+        """Complete (global) batches in an epoch."""
         return len(self.utterances) // self._config.batch_size
 
     def batch(self, step: int) -> Batch:
@@ -126,10 +146,12 @@ class BatchLoader:
                 for future in pending:
                     future.cancel()
 
-    def _draft(self, step: int) -> list[tuple[Utterance, Float32[np.ndarray, "_ F"]]]:
+    def _draft(self, step: int) -> "_Draft":
         """Return the step's utterances with features, not yet masked."""
-        chosen = [self.utterances[index] for index in self._indices(step)]
-        return [(u, self._features(u, step, position)) for position, u in enumerate(chosen)]
+        indices = self._indices(step)
+        shard = Shard(self._rank, self._world, len(indices))
+        chosen = [(self.utterances[indices[row]], row) for row in shard.rows]
+        return _Draft(shard, [(u, self._features(u, step, row)) for u, row in chosen])
 
     def _indices(self, step: int) -> list[int]:
         epoch, index = divmod(step, self.steps_per_epoch)
@@ -157,16 +179,24 @@ class BatchLoader:
             return fbank(self._noise.mix(load_samples(utterance, speed), rng))
         return self._cache.features(utterance, speed)
 
-    def _finish(
-        self, draft: Sequence[tuple[Utterance, Float32[np.ndarray, "_ F"]]], step: int
-    ) -> Batch:
+    def _finish(self, draft: "_Draft", step: int) -> Batch:
         masked = [
             self._masks.apply(
-                torch.from_numpy(features_TF), derive_seed(self._seed, "masks", step, position)
+                torch.from_numpy(features_TF), derive_seed(self._seed, "masks", step, row)
             )
-            for position, (_, features_TF) in enumerate(draft)
+            for row, (_, features_TF) in zip(draft.shard.rows, draft.rows, strict=True)
         ]
-        return collate([utterance for utterance, _ in draft], masked)
+        batch = collate([utterance for utterance, _ in draft.rows], masked)
+        return batch if self._world == 1 else replace(batch, shard=draft.shard)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """What the background thread prepares of a step."""
+
+    shard: Shard
+    rows: list[tuple[Utterance, np.ndarray]]
+    """Utterances with features, not yet masked."""
 
 
 def _noise_mixer(config: LoaderConfig) -> NoiseMixer | None:

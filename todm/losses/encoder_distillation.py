@@ -19,9 +19,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from todm.kernels.precision import without_autocast
+
 EncoderForm = Literal["mse", "cosine"]
 
 
+@without_autocast
 def encoder_distillation(
     teacher_BTD: Float[Tensor, "B T D"],
     student_BTD: Float[Tensor, "B T D"],

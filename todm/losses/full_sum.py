@@ -18,7 +18,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from todm.kernels.precision import without_autocast
 
+
+@without_autocast
 def full_sum_distillation(
     teacher_loss_B: Float[Tensor, " B"],
     student_loss_B: Float[Tensor, " B"],

@@ -15,10 +15,12 @@ from torch import Tensor
 
 from todm.core.specs import BLANK_ID
 from todm.kernels.alignment import best_path_frames
+from todm.kernels.precision import without_autocast
 from todm.kernels.transducer import Topology
 from todm.losses.alpha_divergence import lattice_distillation
 
 
+@without_autocast
 def one_best_distillation(  # noqa: PLR0913, PLR0917 - two lattices and their lengths
     teacher_logits_BTUV: Float[Tensor, "B T U1 V"],
     student_logits_BTUV: Float[Tensor, "B T U1 V"],

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from todm.kernels.precision import without_autocast
 from todm.kernels.transducer import Topology, lattice_posteriors
 
 
@@ -24,6 +25,7 @@ class TransducerLoss(NamedTuple):
     where another package computed the loss."""
 
 
+@without_autocast
 def transducer_loss(  # noqa: PLR0913 - the lattice is four tensors, the rest are options
     logits_BTUV: Float[Tensor, "B T U1 V"],
     targets_BU: Int[Tensor, "B U"],

@@ -28,9 +28,12 @@ class Transducer(nn.Module):
         self.joiner = Joiner(spec)
         self.simple = SimpleJoiner(spec) if simple else None
 
-    def encode(self, features_BTF: Tensor, spec: SubnetSpec) -> Tensor:
-        """Return the projected encoder output (B, T // 4, J)."""
-        return self.joiner.from_encoder(self.encoder(features_BTF, spec), spec.joiner_dim)
+    def encode(
+        self, features_BTF: Tensor, spec: SubnetSpec, frame_lens_B: Tensor | None = None
+    ) -> Tensor:
+        """Return the projected encoder output (B, T // 4, J); lengths are of encoder frames."""
+        enc_BTD = self.encoder(features_BTF, spec, frame_lens_B=frame_lens_B)
+        return self.joiner.from_encoder(enc_BTD, spec.joiner_dim)
 
     def predict(self, context_BC: Tensor, spec: SubnetSpec) -> Tensor:
         """Return the projected predictor output (B, J) after the last ids."""

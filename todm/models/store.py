@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from todm.core.artifact import Artifact, Draft, load_artifact
 from todm.core.config import SupernetConfig
@@ -50,7 +50,8 @@ def write_model(draft: Draft, model: Transducer, table: TokenTable) -> None:
         for name, t in model.state_dict().items()
         if not name.startswith(TRAINING_ONLY)
     }
-    save_file(weights, draft.path / WEIGHTS)
+    # save_file writes through a temporary file that only its owner may read.
+    (draft.path / WEIGHTS).write_bytes(save(weights))
     table.write_json(draft.path / TABLE)
 
 

@@ -59,6 +59,8 @@ class ScaledAdam(torch.optim.Optimizer):
         }
         super().__init__(params, defaults)
         self.clipping_scale = clipping_scale
+        self.combine_norm: Callable[[float], float] = lambda norm: norm
+        """From the norm of these tensors to that of the whole net, where others hold the rest."""
         self.last_step_skipped = False
         self.last_grad_norm = 0.0
         self.last_clip_factor = 1.0
@@ -82,7 +84,7 @@ class ScaledAdam(torch.optim.Optimizer):
         ]
         for group, stack in batches:
             self._prepare(group, stack)
-        norm = self._global_norm(batches)
+        norm = self.combine_norm(self._global_norm(batches))
         self.last_grad_norm = norm
         self.last_step_skipped = not math.isfinite(norm)
         if self.last_step_skipped:

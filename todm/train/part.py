@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from todm.core.cost_training import TrainingShape
+from todm.core.shard import Shard
 from todm.core.specs import SUBSAMPLING
 from todm.data.loader import Batch
 from todm.models.rnnt import encoder_lens
@@ -31,6 +32,8 @@ class Part:
     target_lens_B: Tensor
     frames: int
     """fbank frames of the longest."""
+    shard: Shard | None
+    """Which rows of the global batch these are; None for all, and for a part drawn from them."""
 
     @property
     def size(self) -> int:
@@ -66,6 +69,7 @@ def whole(batch: Batch, front_BTD: Tensor, pred_BUE: Tensor) -> Part:
         targets_BU=batch.targets_BU,
         target_lens_B=batch.target_lens_B,
         frames=batch.features_BTF.shape[1],
+        shard=batch.shard,
     )
 
 
@@ -88,4 +92,5 @@ def take(part: Part, rows: Sequence[int] | None) -> Part:
         targets_BU=part.targets_BU[index_B, :labels],
         target_lens_B=target_lens_B,
         frames=frames,
+        shard=None,
     )

@@ -1,8 +1,9 @@
 """``todm train-supernet``: corpus and configuration to a supernet artifact."""
 
+import copy
 import math
-import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -18,25 +19,93 @@ from todm.data.manifest import Corpus, open_corpus
 from todm.losses.backends import open_backend
 from todm.models.rnnt import Transducer
 from todm.models.scoring import corpus_samples
-from todm.models.store import BPE_MODEL, CONFIG, LEDGER, write_model
+from todm.models.store import (
+    BPE_MODEL,
+    CONFIG,
+    LEDGER,
+    Supernet,
+    load_supernet,
+    write_model,
+)
 from todm.optim.build import build_optimizer
-from todm.train.checkpoint import CHECKPOINT, TrainState
-from todm.train.loop import LOG, Loop, seeded
+from todm.train.checkpoint import TrainState
+from todm.train.early_stop import FrontStopper
+from todm.train.log import LOG
+from todm.train.loop import Loop, seeded
+from todm.train.ranks import Ranks, launch, threads_each
+from todm.train.sharding import OwnedOptimizer, shard
+from todm.train.start import open_work, start_from
 from todm.train.supernet import SupernetTask
 
 
-def run(config: SupernetConfig, corpus: Path, out: Path) -> Artifact:
+def run(config: SupernetConfig, corpus: Path, out: Path, init: Path | None = None) -> Artifact:
     """Train a supernet on a prepared corpus; a killed run goes on where it was.
+
+    Under torchrun all processes call this alike and get the same artifact.
 
     Args:
         config: everything that decides the training.
         corpus: a corpus artifact.
         out: where the supernet artifact goes; the run works in ``<out>.work`` until then.
+        init: a supernet artifact whose weights are the start.
 
     Raises:
-        ConfigError: the configuration does not fit the corpus.
+        ArtifactError: ``<out>.work`` holds an unfinished run of something else.
+        ConfigError: the configuration does not fit the corpus, or ``init``.
         GateError: training diverged.
         MissingExtraError: the loss backend is not installed.
+        LostProcessError: another process of the training is gone.
+    """
+    opened, old = open_inputs(config, corpus, init)
+    torch.set_num_threads(threads_each(config.run))
+    fabric = launch(config.run)
+    ranks = Ranks(fabric)
+    work = out.with_name(out.name + ".work")
+    ranks.first(lambda: open_work(config, work))
+    task = build_task(config, opened, fabric, old)
+    whole = spread(task, fabric) if config.run.strategy == "fsdp" else None
+    parents = {"corpus": opened.artifact} | ({"init": old.artifact} if old else {})
+    loop = Loop(
+        task=task,
+        optimizer=(
+            build_optimizer(task.model, config.optim)
+            if whole is None
+            else OwnedOptimizer(task.model, config.optim, ranks)
+        ),
+        schedule=config.schedule,
+        run=config.run,
+        fabric=fabric,
+        work=work,
+        fingerprint="-".join([config.deciding().digest(), *(a.digest for a in parents.values())]),
+        spread_from=whole,
+        stopper=FrontStopper.of(config),
+        board=out.with_name(out.name + ".tensorboard") if config.run.tensorboard else None,
+    )
+    state = loop.train()
+    if whole is not None:
+        task.model = whole.model
+    return ranks.first(lambda: _write(opened, parents, task, state, work=work, out=out))
+
+
+def spread(task: SupernetTask, fabric: Fabric) -> SupernetTask:
+    """Spread the task's model over the processes; return the task with a whole copy of it."""
+    ranks = Ranks(fabric)
+    ranks.align(task.model)
+    whole = copy.copy(task)
+    whole.model = shard(task.model, fabric.device)
+    if ranks.is_first:
+        fabric.to_device(whole.model)
+    return whole
+
+
+def open_inputs(
+    config: SupernetConfig, corpus: Path, init: Path | None
+) -> tuple[Corpus, Supernet | None]:
+    """Open what a training reads.
+
+    Raises:
+        ArtifactError: one of them is not what it should be.
+        ConfigError: the configuration is of another vocabulary than the corpus.
     """
     open_backend(config.loss.backend)  # told before anything is written
     opened = open_corpus(corpus, verify=False)
@@ -45,34 +114,26 @@ def run(config: SupernetConfig, corpus: Path, out: Path) -> Artifact:
             f"space.largest.vocab_size is {config.space.largest.vocab_size} but {corpus} has "
             f"{opened.table.size} tokens; set it to that"
         )
-    torch.set_num_threads(config.run.threads or os.cpu_count() or 1)
-    work = out.with_name(out.name + ".work")
-    work.mkdir(parents=True, exist_ok=True)
-    if not (work / CHECKPOINT).is_file():  # a run to go on with keeps its own
-        config.write_json(work / CONFIG)
+    return opened, load_supernet(init) if init is not None else None
+
+
+def build_task(
+    config: SupernetConfig, opened: Corpus, fabric: Fabric, old: Supernet | None
+) -> SupernetTask:
+    """Return the task of this process, its model on its device, started from ``old`` if given."""
+    ranks = Ranks(fabric)
     model = new_model(config, opened)
-    fabric = Fabric(accelerator=config.run.accelerator, devices=1, precision=config.run.precision)
-    fabric.to_device(model)
-    task = SupernetTask(
+    if old is not None:
+        start_from(model, config, opened.table, old, silent=not ranks.is_first)
+    if config.run.strategy != "fsdp":  # block by block, otherwise
+        fabric.to_device(model)
+    return SupernetTask(
         config,
         model,
-        BatchLoader(opened, "train", config.data, config.seed),
+        BatchLoader(opened, "train", config.data, config.seed, rank=ranks.rank, world=ranks.world),
         corpus_samples(opened, opened.table, "dev", config.run.eval_utterances),
         opened.table,
     )
-    loop = Loop(
-        task=task,
-        optimizer=build_optimizer(model, config.optim),
-        schedule=config.schedule,
-        run=config.run,
-        fabric=fabric,
-        work=work,
-        fingerprint=f"{config.digest()}-{opened.artifact.digest}",
-    )
-    state = loop.train()
-    artifact = _write(opened, task, state, work, out)
-    shutil.rmtree(work)
-    return artifact
 
 
 def new_model(config: SupernetConfig, corpus: Corpus) -> Transducer:
@@ -101,8 +162,10 @@ def new_model(config: SupernetConfig, corpus: Corpus) -> Transducer:
 
 def _write(
     corpus: Corpus,
+    parents: Mapping[str, Artifact],
     task: SupernetTask,
     state: TrainState,
+    *,
     work: Path,
     out: Path,
 ) -> Artifact:
@@ -110,7 +173,7 @@ def _write(
     task.model.eval()
     scores = task.evaluate()
     ledger = task.ledger.timed(state.wall_s, state.cpu_s)
-    with write_artifact(out, kind="supernet", parents={"corpus": corpus.artifact}) as draft:
+    with write_artifact(out, kind="supernet", parents=parents) as draft:
         write_model(draft, task.model, corpus.table)
         config.write_json(draft.path / CONFIG)
         shutil.copyfile(work / LOG, draft.path / LOG)
@@ -126,6 +189,8 @@ def _write(
             "cpu_s": round(state.cpu_s, 1),
             "train_macs": ledger.macs,
             "train_macs_over_largest": round(ledger.ratio_to_largest, 4),
-            "dev_wer": {name: figures["wer"] for name, figures in scores.items()},
+            "stopped_early": state.stopped,
+            "dev_wer": {name: scores[name]["wer"] for name in config.space.named()},
         }
+    shutil.rmtree(work)
     return load_artifact(out, "supernet", verify=False)

@@ -17,11 +17,13 @@ from todm.core.rng import derive_seed
 from todm.core.specs import SubnetSpec
 from todm.data.loader import Batch, BatchLoader
 from todm.decode.tokens import TokenTable
+from todm.kernels.precision import widened
 from todm.layers.dropout import dropout_plan
 from todm.losses.backends import open_backend
 from todm.models.rnnt import Transducer
 from todm.models.scoring import Sample, score, scoring_set
 from todm.train.distil import Outputs, Teacher, distillation, teacher_of
+from todm.train.early_stop import watched_nets
 from todm.train.lattice import LatticeForm, starts_of_rows
 from todm.train.part import Part, take, whole
 from todm.train.sandwich import nets_of_step, rows_of_net
@@ -83,8 +85,8 @@ class SupernetTask(Task[Batch]):
     def losses(self, batch: Batch, step: int) -> Iterator[Tensor]:
         """Yield each net's loss, then the carrier of the shared parts' gradients."""
         config, self._log = self.config, {}
-        front_BTD = self.model.encoder.front(batch.features_BTF)
-        pred_BUE = self.model.predictor(batch.targets_BU)
+        front_BTD = widened(self.model.encoder.front(batch.features_BTF))
+        pred_BUE = widened(self.model.predictor(batch.targets_BU))
         leaves = [front_BTD.detach().requires_grad_(), pred_BUE.detach().requires_grad_()]
         everything = whole(batch, *leaves)
         nets = nets_of_step(
@@ -108,18 +110,18 @@ class SupernetTask(Task[Batch]):
             outputs, objective_B = self._outputs(part, spec, (name, step), kept_BT)
             of_part = teacher.take(rows, part) if teacher else None
             task = objective_B.sum() / self._mean_tokens(part.size / everything.size)
-            yield self._mix(name, task, outputs, part, of_part)
+            yield self._mix(name, task, outputs, part, of_part, share=batch.share)
             if name == LARGEST and config.loss.pruned.share_ranges:
                 start_BT = outputs.start_BT
             if name == LARGEST and len(nets) > 1 and config.distill.mode != "none":
                 teacher = teacher_of(outputs, part, config.distill)
-            shape = part.shape.in_form(config.loss, largest=name == LARGEST)
-            trained.append(TrainedNet(name, spec, shape, int(part.frame_lens_B.sum())))
-        yield sum(
+            trained.append(self._trained(name, spec, part, batch.share))
+        carried = [
             (out * leaf.grad).sum()
             for out, leaf in zip((front_BTD, pred_BUE), leaves, strict=True)
             if leaf.grad is not None
-        )
+        ]
+        yield torch.stack(carried).sum()
         self.ledger = self.ledger.after_step(trained, config.distill.mode)
 
     def _outputs(
@@ -132,8 +134,8 @@ class SupernetTask(Task[Batch]):
         (name, step), config = turn, self.config
         generator = torch.Generator(part.front_BTD.device)
         generator.manual_seed(derive_seed(config.seed, "dropout", step, name))
-        plan = dropout_plan(config.dropout, config.space, spec, generator)
-        enc_BTD = self.model.encoder.body(part.front_BTD, spec, plan)
+        plan = dropout_plan(config.dropout, config.space, spec, generator, part.shard)
+        enc_BTD = self.model.encoder.body(part.front_BTD, spec, plan, part.lens_B)
         lattice = self.form.run(enc_BTD, part, spec.joiner_dim, step, start_BT)
         outputs = Outputs(enc_BTD, lattice.logits_BTUV, lattice.loss, lattice.start_BT)
         return outputs, lattice.objective_B
@@ -147,9 +149,20 @@ class SupernetTask(Task[Batch]):
         return self.batch_tokens * share
 
     def _mix(
-        self, name: str, task: Tensor, outputs: Outputs, part: Part, teacher: Teacher | None
+        self,
+        name: str,
+        task: Tensor,
+        outputs: Outputs,
+        part: Part,
+        teacher: Teacher | None,
+        *,
+        share: float,
     ) -> Tensor:
-        """Weigh task loss and distillation of one net."""
+        """Weigh task loss and distillation of one net.
+
+        Distillation is a mean over utterances, so this process's ``share`` of it adds up with the
+        others' to the whole batch's, as the task losses do.
+        """
         loss_B, valid_B = outputs.loss.loss_B, outputs.loss.valid_B
         tokens = part.target_lens_B.sum().clamp(min=1)
         self._log[f"loss.{name}"] = float(loss_B.detach().sum() / tokens)
@@ -163,13 +176,19 @@ class SupernetTask(Task[Batch]):
         topology = self.config.loss.topology
         kd = distillation(teacher, outputs, part, self.config.distill, topology)
         self._log[f"distill.{name}"] = float(kd.detach())
-        return loss + self.config.distill.weight * kd
+        return loss + self.config.distill.weight * share * kd
+
+    def _trained(self, name: str, spec: SubnetSpec, part: Part, share: float) -> TrainedNet:
+        """Return the ledger's entry of all processes, from the share of this one."""
+        shape = part.shape.model_copy(update={"batch": round(part.size / share)})
+        shape = shape.in_form(self.config.loss, largest=name == LARGEST)
+        return TrainedNet(name, spec, shape, round(int(part.frame_lens_B.sum()) / share))
 
     @torch.inference_mode()
     def evaluate(self) -> Scores:
-        """Return dev WER (one symbol a frame) and NLL per token of the three named nets."""
+        """Return dev WER (one symbol a frame) and NLL per token of the watched nets."""
         data = scoring_set(self.model, self.dev, self.table, topology=self.config.loss.topology)
         found = {
-            name: score(self.model, spec, data) for name, spec in self.config.space.named().items()
+            name: score(self.model, spec, data) for name, spec in watched_nets(self.config).items()
         }
         return {name: {"wer": scores.wer, "loss": scores.nll} for name, scores in found.items()}
