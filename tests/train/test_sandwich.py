@@ -9,6 +9,7 @@ import pytest
 from todm.core.config import SandwichConfig
 from todm.core.cost_training import TrainingShape
 from todm.core.ledger import TrainingLedger
+from todm.core.space import SearchSpace
 from todm.core.specs import SubnetSpec
 from todm.recipes import recipe
 from todm.train.sandwich import nets_of_step, planned_ledger, rows_of_net
@@ -137,3 +138,21 @@ def test_one_smaller_net_costs_less_than_two() -> None:
     one = planned(smallest=0.3, smallest_replaces=True).ratio_to_largest
     assert 1 < one < two
     assert planned(num_random=0, smallest=0).ratio_to_largest == 1.0
+
+
+def with_lookaheads() -> SearchSpace:
+    return SPACE.reformed(lookaheads=(0, 1, 7), chunk_frames=8, backward=True)
+
+
+def test_all_nets_of_a_step_look_equally_far_ahead() -> None:
+    space = with_lookaheads()
+    drawn = []
+    for step in range(40):
+        config = SandwichConfig(start_fraction=0.1)
+        nets = nets_of_step(space, config, seed=0, step=step, total_steps=100)
+        ahead = {spec.lookahead_frames for _, spec in nets}
+        assert len(ahead) == 1
+        assert all(space.contains(spec) for _, spec in nets)
+        drawn += ahead
+    assert set(drawn) == {0, 1, 7}
+    assert set(drawn[:10]) != {7}  # also while the largest net trains alone

@@ -9,15 +9,57 @@ from todm.core.space import SearchSpace
 from todm.core.value import Value
 
 
+class PrunedConfig(Value):
+    """The pruned form of the loss (Kuang et al. 2022): read where ``form`` is ``pruned``."""
+
+    s_range: int = Field(default=5, ge=2)
+    """Label positions that each frame keeps."""
+    lm_scale: float = Field(default=0.25, ge=0.0, le=1.0)
+    """Share of the predictor's own distribution in the simple loss."""
+    am_scale: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the encoder's own distribution in the simple loss."""
+    simple_scale: float = Field(default=0.5, ge=0.0)
+    """Weight of the simple loss after the warm-up, during which it falls from 1."""
+    start_scale: float = Field(default=0.1, ge=0.0)
+    """Weight of the pruned loss at the first step; it grows to 1 over the warm-up."""
+    warmup_steps: int = Field(default=2000, ge=0)
+    share_ranges: bool = True
+    """Smaller nets take the kept positions of the largest net; otherwise each has a simple loss."""
+
+    @model_validator(mode="after")
+    def _shares_leave_the_joiner_some(self) -> "PrunedConfig":
+        if self.lm_scale + self.am_scale > 1.0:
+            raise ValueError("lm_scale and am_scale must sum to at most 1")
+        return self
+
+
 class LossConfig(Value):
     """The transducer loss and the cures for late emission."""
 
+    form: Literal["full", "pruned"] = "full"
+    """``pruned`` runs the joiner on a few label positions of each frame only."""
+    pruned: PrunedConfig = PrunedConfig()
+    backend: Literal["native", "k2", "torchaudio"] = "native"
+    """Who computes the loss; ``k2`` and ``torchaudio`` are optional packages."""
     topology: Literal["regular", "one_symbol"] = "regular"
     """``one_symbol`` trains under the limit of stock runtimes: one symbol per frame."""
     delay_penalty: float = Field(default=0.0, ge=0.0)
     """icefall's delay penalty: rewards labels on early frames."""
     fastemit: float = Field(default=0.0, ge=0.0)
     """FastEmit's lambda (Yu et al. 2020): scales the gradient of emissions by 1 + lambda."""
+
+    @model_validator(mode="after")
+    def _backend_can_do_it(self) -> "LossConfig":
+        lacks = {
+            "fastemit": self.backend != "native" and self.fastemit > 0.0,
+            "form pruned": self.backend == "torchaudio" and self.form == "pruned",
+            "topology one_symbol": self.backend == "torchaudio" and self.topology == "one_symbol",
+            "delay_penalty": self.backend == "torchaudio" and self.delay_penalty > 0.0,
+        }
+        wanted = [name for name, missing in lacks.items() if missing]
+        if wanted:
+            raise ValueError(f"backend {self.backend} has no {wanted[0]}; take backend native")
+        return self
 
 
 class SandwichConfig(Value):
@@ -174,6 +216,22 @@ class SupernetConfig(Value):
     optim: OptimConfig = OptimConfig()
     schedule: ScheduleConfig
     run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _kept_nodes_suit_the_distillation(self) -> "SupernetConfig":
+        if self.loss.form == "full":
+            return self
+        if self.distill.mode == "one_best":
+            raise ValueError(
+                "distill.mode one_best searches the full lattice; take loss.form full, or "
+                "distill.mode alpha_divergence"
+            )
+        if self.distill.mode == "alpha_divergence" and not self.loss.pruned.share_ranges:
+            raise ValueError(
+                "distill.mode alpha_divergence compares node by node: set loss.pruned.share_ranges "
+                "to true, or take another distill.mode"
+            )
+        return self
 
     def deciding(self) -> "SupernetConfig":
         """Return the configuration without what says only where and how the same run takes place.

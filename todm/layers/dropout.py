@@ -27,7 +27,7 @@ class DropoutPlan:
 
     config: DropoutConfig
     ffn_range: tuple[int, int]
-    heads_range: tuple[int, int]
+    mixer_range: tuple[int, int]
     net_share: float
     """Where the whole net's MACs lie between those of the smallest (0) and largest net (1)."""
     generator: torch.Generator
@@ -40,7 +40,7 @@ class DropoutPlan:
 
     def mixer_rate(self, block: BlockSpec) -> float:
         """Return the rate after the mixer's activation."""
-        return self._rate(block.mixer.num_heads, self.heads_range)
+        return self._rate(block.mixer.width, self.mixer_range)
 
     def _rate(self, width: int, limits: tuple[int, int]) -> float:
         if self.config.mode == "none":
@@ -81,7 +81,7 @@ def dropout_plan(
     return DropoutPlan(
         config=config,
         ffn_range=(space.ffn_dims[0], space.ffn_dims[-1]),
-        heads_range=(space.heads[0], space.heads[-1]),
+        mixer_range=(space.smallest.blocks[0].mixer.width, space.largest.blocks[0].mixer.width),
         net_share=(macs - low) / (high - low) if high > low else 1.0,
         generator=generator,
         shard=shard,

@@ -23,7 +23,10 @@ class Outputs:
 
     enc_BTD: Tensor
     logits_BTUV: Tensor
+    """At every node, or in the pruned form at the kept ones."""
     loss: TransducerLoss
+    start_BT: Tensor | None = None
+    """First kept position of each frame; None in the full form."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +79,9 @@ def distillation(
         case "none":
             return part.front_BTD.new_zeros(())
         case "alpha_divergence":
+            mask_BTU = part.node_mask(student.start_BT, student.logits_BTUV.shape[2])
             return lattice_distillation(
-                teacher.logits_BTUV, student.logits_BTUV, part.node_mask(), teacher.gate_B, **ends
+                teacher.logits_BTUV, student.logits_BTUV, mask_BTU, teacher.gate_B, **ends
             )
         case "one_best":
             return one_best_distillation(

@@ -47,13 +47,16 @@ class Part:
             batch=self.size, frames=self.frames, target_len=self.targets_BU.shape[1]
         )
 
-    def node_mask(self) -> Tensor:
-        """Return which nodes of the padded lattices are real, (B, T, U1)."""
-        t_T = torch.arange(self.front_BTD.shape[1], device=self.lens_B.device)
-        u_U = torch.arange(self.pred_BUE.shape[1], device=self.lens_B.device)
-        in_time_BT = t_T < self.lens_B[:, None]
-        in_text_BU = u_U <= self.target_lens_B[:, None]
-        return in_time_BT[:, :, None] & in_text_BU[:, None]
+    def node_mask(self, start_BT: Tensor | None = None, width: int = 0) -> Tensor:
+        """Return which nodes of the padded lattices are real, (B, T, U1).
+
+        Given the first kept position of each frame: which of the ``width`` kept nodes, (B, T, S).
+        """
+        t_T1 = torch.arange(self.front_BTD.shape[1], device=self.lens_B.device)[:, None]
+        u_U = torch.arange(width or self.pred_BUE.shape[1], device=self.lens_B.device)
+        u_BTU = u_U if start_BT is None else start_BT[:, :, None] + u_U
+        in_time_BT1 = t_T1 < self.lens_B[:, None, None]
+        return in_time_BT1 & (u_BTU <= self.target_lens_B[:, None, None])
 
 
 def whole(batch: Batch, front_BTD: Tensor, pred_BUE: Tensor) -> Part:

@@ -16,6 +16,7 @@ from todm.core.rng import derive_seed
 from todm.core.specs import BLANK_ID, FRAME_MS, SUBSAMPLING
 from todm.data.loader import BatchLoader, feature_stats
 from todm.data.manifest import Corpus, open_corpus
+from todm.losses.backends import open_backend
 from todm.models.rnnt import Transducer
 from todm.models.scoring import corpus_samples
 from todm.models.store import (
@@ -52,6 +53,7 @@ def run(config: SupernetConfig, corpus: Path, out: Path, init: Path | None = Non
         ArtifactError: ``<out>.work`` holds an unfinished run of something else.
         ConfigError: the configuration does not fit the corpus, or ``init``.
         GateError: training diverged.
+        MissingExtraError: the loss backend is not installed.
         LostProcessError: another process of the training is gone.
     """
     opened, old = open_inputs(config, corpus, init)
@@ -105,6 +107,7 @@ def open_inputs(
         ArtifactError: one of them is not what it should be.
         ConfigError: the configuration is of another vocabulary than the corpus.
     """
+    open_backend(config.loss.backend)  # told before anything is written
     opened = open_corpus(corpus, verify=False)
     if opened.table.size != config.space.largest.vocab_size:
         raise ConfigError(
@@ -143,13 +146,15 @@ def new_model(config: SupernetConfig, corpus: Corpus) -> Transducer:
     (docs/log.md).
     """
     with seeded(derive_seed(config.seed, "init")):
-        model = Transducer(config.space.largest)
+        model = Transducer(config.space.largest, simple=config.loss.form == "pruned")
     mean_F, std_F = feature_stats(corpus)
     frames = sum(u.duration_s for u in corpus.cuts("train")) * 1000 / (FRAME_MS * SUBSAMPLING)
     tokens = max(1, sum(len(u.tokens) for u in corpus.cuts("train")))
     with torch.no_grad():
         odds = frames / tokens * (corpus.table.size - 1)
         model.joiner.to_vocab.bias[BLANK_ID] = math.log(odds)
+        if model.simple is not None:
+            model.simple.from_encoder.bias[BLANK_ID] = math.log(odds)
     model.encoder.front.mean.copy_(mean_F)
     model.encoder.front.istd.copy_(1.0 / std_F)
     return model

@@ -1,9 +1,10 @@
 """The sandwich rule: which nets a step trains (Yu and Huang 2019; AlphaNet, Wang et al. 2021).
 
 The largest net comes first (task loss; its outputs teach the others), then the smallest, then
-random ones. What makes it cheaper is a value of the configuration: the largest net alone first,
-smaller nets on every k-th step, on a part of the batch, one of them instead of two. All draws
-depend on (seed, step) alone.
+random ones. All look equally far ahead; a space with several lookaheads has one drawn for each
+step. What makes it cheaper is a value of the configuration: the largest net alone first, smaller
+nets on every k-th step, on a part of the batch, one of them instead of two. All draws depend on
+(seed, step) alone.
 """
 
 import math
@@ -27,17 +28,19 @@ def nets_of_step(
     space: SearchSpace, config: SandwichConfig, *, seed: int, step: int, total_steps: int
 ) -> Sequence[tuple[str, SubnetSpec]]:
     """Return the nets of a step by name, the largest first."""
-    nets = [(LARGEST, space.largest)]
+    ahead = random.Random(derive_seed(seed, "lookahead", step)).choice(space.lookaheads)
+    nets = [(LARGEST, space.at(space.largest, ahead))]
     since = step - first_step(config, total_steps)
     if since < 0 or since % config.every:
         return nets
     coin = random.Random(derive_seed(seed, "smallest", step)).random()
     smallest = coin < config.smallest
     if smallest:
-        nets.append(("smallest", space.smallest))
+        nets.append(("smallest", space.at(space.smallest, ahead)))
     generator = random.Random(derive_seed(seed, "sandwich", step))
-    drawn = [(f"random{i}", space.sample(generator)) for i in range(config.num_random)]
-    return nets + drawn[int(smallest and config.smallest_replaces) :]
+    drawn = [space.at(space.sample(generator), ahead) for _ in range(config.num_random)]
+    named = [(f"random{i}", spec) for i, spec in enumerate(drawn)]
+    return nets + named[int(smallest and config.smallest_replaces) :]
 
 
 def rows_of_net(
@@ -65,6 +68,8 @@ def planned_ledger(config: SupernetConfig, shapes: Iterator[TrainingShape]) -> T
         for name, spec in nets:
             rows = rows_of_net(config.sandwich, shape.batch, seed=config.seed, step=step, name=name)
             part = shape if rows is None else shape.model_copy(update={"batch": len(rows)})
-            trained.append(TrainedNet(name, spec, part, part.batch * part.frames))
+            frames = part.batch * part.frames
+            part = part.in_form(config.loss, largest=name == LARGEST)
+            trained.append(TrainedNet(name, spec, part, frames))
         ledger = ledger.after_step(trained, config.distill.mode)
     return ledger

@@ -19,11 +19,12 @@ from todm.data.loader import Batch, BatchLoader
 from todm.decode.tokens import TokenTable
 from todm.kernels.precision import widened
 from todm.layers.dropout import dropout_plan
-from todm.losses.transducer import transducer_loss
+from todm.losses.backends import open_backend
 from todm.models.rnnt import Transducer
 from todm.models.scoring import Sample, score, scoring_set
 from todm.train.distil import Outputs, Teacher, distillation, teacher_of
 from todm.train.early_stop import watched_nets
+from todm.train.lattice import LatticeForm, starts_of_rows
 from todm.train.part import Part, take, whole
 from todm.train.sandwich import nets_of_step, rows_of_net
 from todm.train.task import Scores, Task
@@ -47,6 +48,7 @@ class SupernetTask(Task[Batch]):
         self.table = table
         tokens = [len(u.tokens) for u in loader.utterances]
         self.batch_tokens = config.data.batch_size * max(1.0, sum(tokens) / len(tokens))
+        self.form = LatticeForm(model, config.loss, open_backend(config.loss.backend))
         self.ledger = TrainingLedger()
         """What the steps so far took."""
         self._log: dict[str, float] = {}
@@ -95,18 +97,25 @@ class SupernetTask(Task[Batch]):
             total_steps=config.schedule.steps,
         )
         teacher: Teacher | None = None
+        start_BT: Tensor | None = None
         trained = []
         for name, spec in nets:
             rows = rows_of_net(
                 config.sandwich, everything.size, seed=config.seed, step=step, name=name
             )
             part = take(everything, rows)
-            outputs = self._outputs(part, spec, name, step)
+            kept_BT = start_BT
+            if start_BT is not None:
+                kept_BT = starts_of_rows(start_BT, rows, part.front_BTD.shape[1])
+            outputs, objective_B = self._outputs(part, spec, (name, step), kept_BT)
             of_part = teacher.take(rows, part) if teacher else None
-            yield self._mix(name, outputs, part, of_part, batch)
+            task = objective_B.sum() / self._mean_tokens(part.size / everything.size)
+            yield self._mix(name, task, outputs, part, of_part, share=batch.share)
+            if name == LARGEST and config.loss.pruned.share_ranges:
+                start_BT = outputs.start_BT
             if name == LARGEST and len(nets) > 1 and config.distill.mode != "none":
                 teacher = teacher_of(outputs, part, config.distill)
-            trained.append(_trained(name, spec, part, batch.share))
+            trained.append(self._trained(name, spec, part, batch.share))
         carried = [
             (out * leaf.grad).sum()
             for out, leaf in zip((front_BTD, pred_BUE), leaves, strict=True)
@@ -115,40 +124,50 @@ class SupernetTask(Task[Batch]):
         yield torch.stack(carried).sum()
         self.ledger = self.ledger.after_step(trained, config.distill.mode)
 
-    def _outputs(self, part: Part, spec: SubnetSpec, name: str, step: int) -> Outputs:
-        """Run a net from the front end's output to its loss."""
-        config, loss = self.config, self.config.loss
+    def _outputs(
+        self, part: Part, spec: SubnetSpec, turn: tuple[str, int], start_BT: Tensor | None
+    ) -> tuple[Outputs, Tensor]:
+        """Run a net from the front end's output to its loss; return what it learns from too.
+
+        ``turn`` is its name and the step.
+        """
+        (name, step), config = turn, self.config
         generator = torch.Generator(part.front_BTD.device)
         generator.manual_seed(derive_seed(config.seed, "dropout", step, name))
         plan = dropout_plan(config.dropout, config.space, spec, generator, part.shard)
-        enc_BTD = self.model.encoder.body(part.front_BTD, spec, plan)
-        logits_BTUV = self.model.joiner.lattice(enc_BTD, part.pred_BUE, spec.joiner_dim)
-        result = transducer_loss(
-            logits_BTUV,
-            part.targets_BU,
-            part.lens_B,
-            part.target_lens_B,
-            topology=loss.topology,
-            delay_penalty=loss.delay_penalty,
-            fastemit=loss.fastemit,
-        )
-        return Outputs(enc_BTD, logits_BTUV, result)
+        enc_BTD = self.model.encoder.body(part.front_BTD, spec, plan, part.lens_B)
+        lattice = self.form.run(enc_BTD, part, spec.joiner_dim, step, start_BT)
+        outputs = Outputs(enc_BTD, lattice.logits_BTUV, lattice.loss, lattice.start_BT)
+        return outputs, lattice.objective_B
+
+    def _mean_tokens(self, share: float) -> float:
+        """Return the tokens of an average batch, or of a share of one.
+
+        A task loss is divided by them, so that every token of the corpus weighs the same whatever
+        batch it falls into.
+        """
+        return self.batch_tokens * share
 
     def _mix(
-        self, name: str, outputs: Outputs, part: Part, teacher: Teacher | None, batch: Batch
+        self,
+        name: str,
+        task: Tensor,
+        outputs: Outputs,
+        part: Part,
+        teacher: Teacher | None,
+        *,
+        share: float,
     ) -> Tensor:
         """Weigh task loss and distillation of one net.
 
-        The task loss is divided by the tokens of an average batch (of its share of one, where the
-        net trains on a part), so that every token of the corpus weighs the same whatever batch it
-        falls into; distillation is a mean over utterances. So the losses of several processes'
-        shares add up to the whole batch's.
+        Distillation is a mean over utterances, so this process's ``share`` of it adds up with the
+        others' to the whole batch's, as the task losses do.
         """
-        loss_B = outputs.loss.loss_B
-        part_share = part.size / len(batch.ids)
-        task = loss_B.sum() / (self.batch_tokens * part_share)
+        loss_B, valid_B = outputs.loss.loss_B, outputs.loss.valid_B
         tokens = part.target_lens_B.sum().clamp(min=1)
         self._log[f"loss.{name}"] = float(loss_B.detach().sum() / tokens)
+        if not bool(valid_B.all()):
+            self._log[f"no_path.{name}"] = int((~valid_B).sum())
         if name == LARGEST:
             return task
         loss = self.config.sandwich.task_weight * task
@@ -157,7 +176,13 @@ class SupernetTask(Task[Batch]):
         topology = self.config.loss.topology
         kd = distillation(teacher, outputs, part, self.config.distill, topology)
         self._log[f"distill.{name}"] = float(kd.detach())
-        return loss + self.config.distill.weight * batch.share * kd
+        return loss + self.config.distill.weight * share * kd
+
+    def _trained(self, name: str, spec: SubnetSpec, part: Part, share: float) -> TrainedNet:
+        """Return the ledger's entry of all processes, from the share of this one."""
+        shape = part.shape.model_copy(update={"batch": round(part.size / share)})
+        shape = shape.in_form(self.config.loss, largest=name == LARGEST)
+        return TrainedNet(name, spec, shape, round(int(part.frame_lens_B.sum()) / share))
 
     @torch.inference_mode()
     def evaluate(self) -> Scores:
@@ -167,10 +192,3 @@ class SupernetTask(Task[Batch]):
             name: score(self.model, spec, data) for name, spec in watched_nets(self.config).items()
         }
         return {name: {"wer": scores.wer, "loss": scores.nll} for name, scores in found.items()}
-
-
-def _trained(name: str, spec: SubnetSpec, part: Part, share: float) -> TrainedNet:
-    """Return the ledger's entry of all processes, from the share of this one."""
-    batch = round(part.size / share)
-    shape = part.shape.model_copy(update={"batch": batch})
-    return TrainedNet(name, spec, shape, round(int(part.frame_lens_B.sum()) / share))
