@@ -1,6 +1,7 @@
 """A supernet that starts from another holds all of its nets, and begins as the largest of them."""
 
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -19,8 +20,9 @@ def make_space(
     joiner: tuple[int, ...] = (6, 12),
     vocab: int = 7,
     model_dim: int = 10,
+    **form: Any,
 ) -> SearchSpace:
-    mixer = MHSSMSpec(num_heads=heads[-1], head_dim=3, state_dim=modes[-1])
+    mixer = MHSSMSpec(num_heads=heads[-1], head_dim=3, state_dim=modes[-1], **form)
     largest = SubnetSpec(
         model_dim=model_dim,
         blocks=tuple(
@@ -73,6 +75,14 @@ WIDER = {
 }
 
 
+FORMS: dict[str, dict[str, Any]] = {
+    "out_glu": {},
+    "head_glu": {"gating": "head_glu"},
+    "pairs": {"gating": "pairs", "conv_frames": 4},
+    "no gates, both ways": {"gating": "none", "backward": True},
+}
+
+
 def inside(new: SearchSpace, old: SearchSpace, spec: SubnetSpec) -> SubnetSpec:
     """The net of the new space that an old one became: its layers keep their rank."""
     depth = len(old.largest.blocks)
@@ -96,6 +106,32 @@ def test_every_old_net_computes_what_it_did(axis: str) -> None:
         )
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_mixers_of_every_form_grow(form: str) -> None:
+    """Old nets and the old largest one, in a space that is larger on every axis."""
+    old_space = make_space(**FORMS[form])
+    new_space = make_space(5, (16, 24), (2, 4, 8), (4, 6), (12, 20), **FORMS[form])
+    if "backward" in FORMS[form]:
+        old_space, new_space = looking_ahead(old_space), looking_ahead(new_space)
+    old, new = make_net(old_space, 1), make_net(new_space, 2)
+    adopt(new, new_space, old, old_space, tokens=True)
+    draw = random.Random(3)
+    for spec in [*old_space.named().values(), *(old_space.sample(draw) for _ in range(5))]:
+        torch.testing.assert_close(
+            logits(new, inside(new_space, old_space, spec)), logits(old, spec), rtol=0, atol=1e-13
+        )
+    torch.testing.assert_close(
+        logits(new, new_space.largest), logits(old, old_space.largest), rtol=0, atol=1e-12
+    )
+    assert_learns(new, new_space)
+
+
+def looking_ahead(space: SearchSpace) -> SearchSpace:
+    """The space with lookahead, which the scan against time needs to be used."""
+    largest = space.largest.model_copy(update={"lookahead_frames": 3})
+    return space.model_copy(update={"largest": largest})
+
+
 def test_nets_of_a_depth_keep_their_layers() -> None:
     """With bisecting orders an old net of any depth is the new space's own net of that depth."""
     new_space = WIDER["depth"]
@@ -114,25 +150,30 @@ def test_the_new_largest_net_begins_as_the_old_one(axis: str) -> None:
     )
 
 
+def assert_learns(net: Transducer, space: SearchSpace) -> None:
+    """After two steps everything has a gradient: what is zero at first, then what lies behind."""
+    for _ in range(2):
+        net.zero_grad()
+        g = torch.Generator().manual_seed(9)
+        features = torch.randn(2, 40, 80, generator=g, dtype=torch.float64)
+        enc = net.encoder(features, space.largest)
+        pred = net.predictor(torch.tensor([[1, 2], [3, 4]]))
+        net.joiner.lattice(enc, pred, space.largest.joiner_dim).square().mean().backward()
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.sub_(parameter.grad, alpha=0.1)
+    for name, parameter in net.named_parameters():
+        if name.startswith("predictor.embed"):
+            continue  # of ids that the targets have
+        dead = (parameter.grad == 0).flatten(1) if parameter.dim() > 1 else parameter.grad == 0
+        assert not bool(dead.all(-1).any()), name
+
+
 def test_what_is_new_learns() -> None:
-    """The zero weights get gradients, and through them, after a step, all that is new."""
     new_space = WIDER["all"]
     old, new = make_net(OLD, 1), make_net(new_space, 2)
     adopt(new, new_space, old, OLD, tokens=True)
-    for _ in range(2):
-        features = torch.randn(2, 40, 80, dtype=torch.float64)
-        enc = new.encoder(features, new_space.largest)
-        out = new.joiner.lattice(enc, new.predictor(torch.tensor([[1, 2], [3, 4]])), 20)
-        out.square().mean().backward()
-        with torch.no_grad():
-            for parameter in new.parameters():
-                parameter.sub_(parameter.grad, alpha=0.1)
-    for layer in (1, 3):  # the inserted ones
-        block = new.encoder.block(layer)
-        for name, parameter in block.named_parameters():
-            assert parameter.grad is not None, name
-            assert float(parameter.grad.abs().max()) > 0.0, name
-    assert float(new.encoder.block(0).ffn_in.weight.grad[16:].abs().max()) > 0.0
+    assert_learns(new, new_space)
 
 
 def test_of_a_larger_net_the_leading_part_is_taken() -> None:
@@ -155,6 +196,23 @@ def test_other_tokens_start_anew() -> None:
             assert torch.equal(tensor, fresh[name])
         else:
             assert torch.equal(tensor, old.state_dict()[name]), name
+
+
+def test_what_only_training_needs_starts_anew_where_there_is_none() -> None:
+    """The simple loss's projections: no artifact holds them."""
+    old = make_net(OLD, 1)
+    new = Transducer(OLD.largest, simple=True).double()
+    assert new.simple is not None
+    before = new.simple.from_encoder.weight.detach().clone()
+    adopt(new, OLD, old, OLD, tokens=True)
+    assert torch.equal(new.simple.from_encoder.weight, before)
+    assert torch.equal(new.joiner.to_vocab.weight, old.joiner.to_vocab.weight)
+
+
+def test_another_form_of_mixer_is_refused_and_step_sizes_at_birth_are_not() -> None:
+    other = make_space(gating="pairs")
+    assert list(fixed_differences(other.largest, OLD.largest)) == ["blocks.0.mixer.gating"]
+    assert fixed_differences(make_space(dt_max=0.3).largest, OLD.largest) == {}
 
 
 def test_a_size_that_does_not_grow_is_refused() -> None:

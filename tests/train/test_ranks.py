@@ -75,6 +75,11 @@ def outcomes(
     long_config = make_config(corpus, noise_dir, steps=14, batch_size=5)
     long_config.model_copy(update={"run": run}).write_json(folder / "spread.json")
     spread = str(folder / "spread.json")
+    loss = config.loss.model_copy(update={"form": "pruned"})
+    for name, strategy in (("pruned", "auto"), ("pruned-spread", "fsdp")):
+        place = config.run.model_copy(update={"strategy": strategy})
+        pruned = long_config.model_copy(update={"run": place, "loss": loss})
+        pruned.write_json(folder / f"{name}.json")
     (folder / "bad.work").mkdir()
     long_config.write_json(folder / "bad.work" / CONFIG)
     (folder / "bad.work" / CHECKPOINT).write_bytes(b"no checkpoint")
@@ -89,6 +94,9 @@ def outcomes(
         "killed": {"config": long, "world": 2, "out": "killed", "kill": [1, 6]},
         "healed": {"config": long, "world": 2, "out": "killed"},
         "spread": {"config": spread, "world": 2, "out": "spread"},
+        "pruned": {"config": str(folder / "pruned.json"), "world": 1, "out": "p1"},
+        "pruned on 2": {"config": str(folder / "pruned.json"), "world": 2, "out": "p2"},
+        "pruned spread": {"config": str(folder / "pruned-spread.json"), "world": 2, "out": "p3"},
         "spread stopped": {"config": spread, "world": 2, "out": "again", "stop": 11},
         "spread on 3": {"config": spread, "world": 3, "out": "again"},
         "spread on 2": {"config": spread, "world": 2, "out": "again"},
@@ -174,6 +182,17 @@ def test_a_spread_net_trains_as_a_whole_one(outcomes: dict[str, Outcome]) -> Non
     logs = [(outcomes[name].out / LOG).read_text("utf-8") for name in ("spread", "whole")]
     norms = [[json.loads(x).get("grad_norm") for x in log.splitlines()] for log in logs]
     assert norms[0][0] == pytest.approx(norms[1][0], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["pruned on 2", "pruned spread"])
+def test_the_pruned_loss_trains_as_one_process_does(
+    outcomes: dict[str, Outcome], name: str
+) -> None:
+    for which in ("pruned", name):
+        assert set(outcomes[which].statuses) == {0}, outcomes[which].said
+    found, want = (load_file(outcomes[which].out / WEIGHTS) for which in (name, "pruned"))
+    for key, tensor in want.items():
+        torch.testing.assert_close(found[key], tensor, rtol=1e-3, atol=1e-4, msg=key)
 
 
 def test_a_spread_run_goes_on_with_as_many_processes(outcomes: dict[str, Outcome]) -> None:

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from todm.kernels.precision import without_autocast
 from todm.kernels.pruning import pruned_posteriors
 from todm.kernels.transducer import NEG_INF, Topology
 from todm.losses.transducer import TransducerLoss, early_bonus, next_symbols
@@ -25,6 +26,7 @@ GPU_CHUNK_ELEMENTS = 1 << 24
 """Logits handled at a time elsewhere, so that the temporaries stay small beside the logits."""
 
 
+@without_autocast
 def pruned_transducer_loss(  # noqa: PLR0913 - the lattice is five tensors, the rest are options
     logits_BTSV: Float[Tensor, "B T S V"],
     targets_BU: Int[Tensor, "B U"],

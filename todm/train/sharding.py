@@ -46,6 +46,7 @@ def shard(model: Transducer, device: torch.device) -> Transducer:
         joiner.from_encoder,
         joiner.from_predictor,
         joiner.to_vocab,
+        *([] if model.simple is None else [model.simple]),
     ]
     for unit in units:
         fully_shard(unit, mesh=mesh, reshard_after_forward=True)
