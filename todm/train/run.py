@@ -59,7 +59,7 @@ def run(config: SupernetConfig, corpus: Path, out: Path) -> Artifact:
     )
     loop = Loop(
         task=task,
-        optimizer=build_optimizer(model, config.optim),
+        optimizer=build_optimizer(model, config.optim, config.space),
         schedule=config.schedule,
         run=config.run,
         fabric=fabric,
