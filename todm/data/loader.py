@@ -19,9 +19,10 @@ from todm.core.data_config import LoaderConfig, Split
 from todm.core.errors import ConfigError, DataError
 from todm.core.rng import derive_seed
 from todm.data.augment import NoiseMixer, SpecMasks
+from todm.data.buckets import DynamicPlan, make_buckets
 from todm.data.feature_cache import DEFAULT_CACHE_BYTES, FeatureCache, load_samples
 from todm.data.manifest import Corpus, Utterance
-from todm.data.order import epoch_batches
+from todm.data.order import FixedPlan
 from todm.features.fbank import fbank
 
 STD_FLOOR = 1.0
@@ -80,7 +81,7 @@ class BatchLoader:
                 f"{where}: none of {len(everything)} utterances is at most "
                 f"{config.max_audio_s:g} s long; raise max_audio_s or prepare another corpus"
             )
-        if len(self.utterances) < config.batch_size:
+        if config.max_duration_s is None and len(self.utterances) < config.batch_size:
             raise ConfigError(
                 f"{where}: batch_size {config.batch_size} exceeds its "
                 f"{len(self.utterances)} utterances; lower it"
@@ -90,12 +91,13 @@ class BatchLoader:
         self._cache = FeatureCache(max_cache_bytes)
         self._masks = SpecMasks(config.augment)
         self._noise = _noise_mixer(config)
+        self._plan = _plan(self.utterances, config, seed)
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
 
     @property
     def steps_per_epoch(self) -> int:
-        """Complete batches in an epoch."""
-        return len(self.utterances) // self._config.batch_size
+        """Batches in an epoch."""
+        return self._plan.steps_per_epoch
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a training step.
@@ -136,13 +138,7 @@ class BatchLoader:
         # One assignment of a tuple: another thread sees the old epoch or the new one, whole.
         held, batches = self._epoch
         if held != epoch:
-            batches = epoch_batches(
-                [u.duration_s for u in self.utterances],
-                self._config.batch_size,
-                bucket=self._config.bucket,
-                seed=self._seed,
-                epoch=epoch,
-            )
+            batches = self._plan.batches(epoch)
             self._epoch = (epoch, batches)
         return batches[index]
 
@@ -167,6 +163,15 @@ class BatchLoader:
             for position, (_, features_TF) in enumerate(draft)
         ]
         return collate([utterance for utterance, _ in draft], masked)
+
+
+def _plan(
+    utterances: Sequence[Utterance], config: LoaderConfig, seed: int
+) -> FixedPlan | DynamicPlan:
+    durations_s = [u.duration_s for u in utterances]
+    if config.max_duration_s is None:
+        return FixedPlan(durations_s, config.batch_size, config.bucket, seed)
+    return DynamicPlan(make_buckets(durations_s, config), seed)
 
 
 def _noise_mixer(config: LoaderConfig) -> NoiseMixer | None:
