@@ -57,9 +57,7 @@ def test_weight_decay_is_for_matrices() -> None:
 
 
 def adamw(params: list[Tensor], scale: float = math.inf) -> ClippedAdamW:
-    return ClippedAdamW(
-        params, lr=0.01, betas=(0.9, 0.98), weight_decay=0.1, clipping_scale=scale
-    )
+    return ClippedAdamW(params, lr=0.01, betas=(0.9, 0.98), weight_decay=0.1, clipping_scale=scale)
 
 
 def test_adamw_is_torchs() -> None:

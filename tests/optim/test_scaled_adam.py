@@ -162,7 +162,9 @@ def test_large_and_small_pieces_learn_alike(
     small: int, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params, twins = make_params(7), make_params(7)
-    cuts = [{"params": ps, "row_cuts": [(1,), (), (2,), (), (), (), (), ()]} for ps in (params, twins)]
+    cuts = [
+        {"params": ps, "row_cuts": [(1,), (), (2,), (), (), (), (), ()]} for ps in (params, twins)
+    ]
     one = ScaledAdam(cuts[:1])
     set_grads(params, 0)
     one.step()

@@ -66,7 +66,9 @@ def make_buckets(durations_s: Sequence[float], config: LoaderConfig) -> list[Buc
     bucket_of = np.searchsorted(_bounds(padded_s, config), padded_s, side="right")
     found = (np.flatnonzero(bucket_of == index) for index in range(bucket_of.max() + 1))
     return [
-        Bucket(members, min(config.batch_size, int(config.max_duration_s / padded_s[members].max())))
+        Bucket(
+            members, min(config.batch_size, int(config.max_duration_s / padded_s[members].max()))
+        )
         for members in found
         if members.size
     ]

@@ -99,6 +99,10 @@ class BatchLoader:
         """Batches in an epoch."""
         return self._plan.steps_per_epoch
 
+    def epoch_batches(self, epoch: int) -> list[list[int]]:
+        """Return the batches of an epoch as indices of ``utterances``."""
+        return self._plan.batches(epoch)
+
     def batch(self, step: int) -> Batch:
         """Return the batch of a training step.
 

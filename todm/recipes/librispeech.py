@@ -66,9 +66,7 @@ def librispeech_960(vocab_size: int) -> SupernetConfig:
     return SupernetConfig(
         recipe="librispeech_960",
         space=librispeech_space(vocab_size),
-        data=LoaderConfig(
-            batch_size=400, max_audio_s=20.0, max_duration_s=1200.0, augment=AUGMENT
-        ),
+        data=LoaderConfig(batch_size=400, max_audio_s=20.0, max_duration_s=1200.0, augment=AUGMENT),
         optim=OptimConfig(lr=0.045),
         schedule=ScheduleConfig(
             steps=300_000,
