@@ -114,6 +114,9 @@ class PrepareConfig(Value):
     """Shares of the utterances that a corpus without splits gives to dev and test."""
     token_table: Path | None = None
     """A prepared corpus whose token table is used instead of a new one."""
+    shard_size: int | None = Field(default=None, ge=1)
+    """Pack the training audio into Lhotse Shar with so many utterances a shard, for corpora that
+    are read from disk in every epoch; None keeps a file for each utterance."""
     seed: int = 0
     strict: bool = False
     """Stop at the first rejected line instead of counting it."""

@@ -126,23 +126,20 @@ class DynamicPlan:
             order = rng.permutation(len(found))
         else:
             order = np.argsort([place[members[-1]] for members in found])
-        return [found[index].tolist() for index in order]
+        return [list(map(int, found[index])) for index in order]
 
     def shard_order(self, epoch: int) -> list[int]:
         """Return the shards in the order in which an epoch reads them."""
         assert self.shard_of is not None
         rng = np.random.default_rng(derive_seed(self.seed, "epoch", epoch))
-        return self._shards(rng).tolist()
-
-    def _shards(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        return rng.permutation(np.unique(self.shard_of))
+        return list(map(int, rng.permutation(np.unique(self.shard_of))))
 
     def _places(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return the place of each utterance in the epoch's stream."""
         size = sum(len(bucket.members) for bucket in self.buckets)
         if self.shard_of is None:
             return rng.permutation(size)
-        shards = self._shards(rng)
+        shards = rng.permutation(np.unique(self.shard_of))
         window_of = np.empty(shards.max() + 1, np.int64)
         window_of[shards] = np.arange(shards.size) // self.shuffle_shards
         stream = np.lexsort((rng.random(size), window_of[self.shard_of]))

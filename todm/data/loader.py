@@ -6,9 +6,10 @@ normalises them itself. Shorter utterances are padded at the end with 0.0, which
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,12 +19,16 @@ from torch import Tensor
 from todm.core.data_config import LoaderConfig, Split
 from todm.core.errors import ConfigError, DataError
 from todm.core.rng import derive_seed
-from todm.data.augment import NoiseMixer, SpecMasks
+from todm.data.augment import NoiseMixer, SpecMasks, change_speed
 from todm.data.buckets import DynamicPlan, make_buckets
 from todm.data.feature_cache import DEFAULT_CACHE_BYTES, FeatureCache, load_samples
 from todm.data.manifest import Corpus, Utterance
 from todm.data.order import FixedPlan
+from todm.data.shards import ShardStream, cut_samples, in_shards, shard_numbers
 from todm.features.fbank import fbank
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
 
 STD_FLOOR = 1.0
 """Least standard deviation of a bin (log mel): near-constant bins, such as those above the
@@ -91,7 +96,9 @@ class BatchLoader:
         self._cache = FeatureCache(max_cache_bytes)
         self._masks = SpecMasks(config.augment)
         self._noise = _noise_mixer(config)
-        self._plan = _plan(self.utterances, config, seed)
+        self._plan = _plan(self.utterances, config, seed, where)
+        sharded = isinstance(self._plan, DynamicPlan) and self._plan.shard_of is not None
+        self._stream = ShardStream(self.utterances, self._plan) if sharded else None
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
 
     @property
@@ -134,28 +141,36 @@ class BatchLoader:
 
     def _draft(self, step: int) -> list[tuple[Utterance, Float32[np.ndarray, "_ F"]]]:
         """Return the step's utterances with features, not yet masked."""
-        chosen = [self.utterances[index] for index in self._indices(step)]
-        return [(u, self._features(u, step, position)) for position, u in enumerate(chosen)]
-
-    def _indices(self, step: int) -> list[int]:
         epoch, index = divmod(step, self.steps_per_epoch)
+        batches = self._batches(epoch)
+        read = {} if self._stream is None else self._stream.take(epoch, index, batches)
+        chosen = [self.utterances[index] for index in batches[index]]
+        return [(u, self._features(u, step, position, read)) for position, u in enumerate(chosen)]
+
+    def _batches(self, epoch: int) -> list[list[int]]:
         # One assignment of a tuple: another thread sees the old epoch or the new one, whole.
         held, batches = self._epoch
         if held != epoch:
             batches = self._plan.batches(epoch)
             self._epoch = (epoch, batches)
-        return batches[index]
+        return batches
 
     def _features(
-        self, utterance: Utterance, step: int, position: int
+        self, utterance: Utterance, step: int, position: int, read: Mapping[str, "Cut"]
     ) -> Float32[np.ndarray, "T F"]:
+        """Return augmented features; ``read`` holds the audio where it comes from shards."""
         augment = self._config.augment
         rng = np.random.default_rng(derive_seed(self._seed, "augment", step, position))
         speed = augment.speed_factors[int(rng.integers(len(augment.speed_factors)))]
         noisy = rng.random() < augment.noise_probability
-        if self._noise is not None and noisy:
-            return fbank(self._noise.mix(load_samples(utterance, speed), rng))
-        return self._cache.features(utterance, speed)
+        mixer = self._noise if noisy else None
+        if mixer is None and not read:
+            return self._cache.features(utterance, speed)
+        if read:
+            samples_S = change_speed(cut_samples(read[utterance.id]), speed)
+        else:
+            samples_S = load_samples(utterance, speed)
+        return fbank(samples_S if mixer is None else mixer.mix(samples_S, rng))
 
     def _finish(
         self, draft: Sequence[tuple[Utterance, Float32[np.ndarray, "_ F"]]], step: int
@@ -170,12 +185,20 @@ class BatchLoader:
 
 
 def _plan(
-    utterances: Sequence[Utterance], config: LoaderConfig, seed: int
+    utterances: Sequence[Utterance], config: LoaderConfig, seed: int, where: str
 ) -> FixedPlan | DynamicPlan:
     durations_s = [u.duration_s for u in utterances]
-    if config.max_duration_s is None:
-        return FixedPlan(durations_s, config.batch_size, config.bucket, seed)
-    return DynamicPlan(make_buckets(durations_s, config), seed)
+    sharded = in_shards(utterances[0])
+    if config.max_duration_s is not None:
+        shard_of = shard_numbers(utterances)[1] if sharded else None
+        buckets = make_buckets(durations_s, config)
+        return DynamicPlan(buckets, seed, shard_of, config.shuffle_shards)
+    if sharded:
+        raise ConfigError(
+            f"{where}: its audio is in Lhotse Shar, from which buckets are filled in the order of "
+            "reading; set data.max_duration_s"
+        )
+    return FixedPlan(durations_s, config.batch_size, config.bucket, seed)
 
 
 def _noise_mixer(config: LoaderConfig) -> NoiseMixer | None:
