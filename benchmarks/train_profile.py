@@ -51,7 +51,7 @@ WORDS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT",
 NUM_SOUNDS = 320
 
 
-def sound_corpus(folder: Path, config: SupernetConfig) -> Corpus:
+def sound_corpus(folder: Path) -> Corpus:
     """Write noise in the lengths of digit strings: one to five words of half a second.
 
     How long a step takes depends on durations and labels alone.
@@ -267,8 +267,7 @@ def main() -> None:
     name = args.recipe or ("tiny" if args.quick else "fsdd")
     steps, turns = (3, 4) if args.quick else (40, 60)
     with tempfile.TemporaryDirectory() as folder:
-        draft = recipe(name, 2 + len(WORDS))
-        corpus = open_corpus(args.corpus) if args.corpus else sound_corpus(Path(folder), draft)
+        corpus = open_corpus(args.corpus) if args.corpus else sound_corpus(Path(folder))
         config = recipe(name, corpus.table.size)
         measurements = shares(config, corpus, steps)
     measurements += optimizers(name, config.space, turns)

@@ -65,9 +65,7 @@ def test_preparing_twice_gives_the_same_bytes(
     prepare: Prepare, make_words: Callable[..., Path], tmp_path: Path
 ) -> None:
     source = {"path": str(make_words(tmp_path / "words"))}
-    digests = {
-        prepare("transcripts", source=source, shard_size=4)[0].digest for _ in range(2)
-    }
+    digests = {prepare("transcripts", source=source, shard_size=4)[0].digest for _ in range(2)}
     assert len(digests) == 1
 
 
@@ -82,9 +80,7 @@ def test_resumed_batches_equal_those_of_running_through(pair: tuple[Corpus, Corp
         assert torch.equal(batch.features_BTF, batches[start].features_BTF)
     for epoch in range(2):
         part = batches[epoch * straight.steps_per_epoch : (epoch + 1) * straight.steps_per_epoch]
-        assert sorted(i for b in part for i in b.ids) == sorted(
-            u.id for u in packed.cuts("train")
-        )
+        assert sorted(i for b in part for i in b.ids) == sorted(u.id for u in packed.cuts("train"))
     assert batches[0].ids != batches[straight.steps_per_epoch].ids
 
 
@@ -122,15 +118,16 @@ def test_archives_are_read_once_and_in_order(
 
 def test_what_is_wrong_is_told(pair: tuple[Corpus, Corpus]) -> None:
     _, packed = pair
-    with pytest.raises(ConfigError, match="data.max_duration_s"):
+    with pytest.raises(ConfigError, match=r"data\.max_duration_s"):
         BatchLoader(packed, "train", LoaderConfig(batch_size=4), 0)
     archive = packed.cuts("train")[0].audio_path
     with pytest.raises(DataError, match="not in the archive"):
         shards.read_member(archive, "nobody")
     archive.write_bytes(archive.read_bytes()[:1500])
+    batches = BatchLoader(packed, "train", CONFIG, 0).prefetch(0)
     with pytest.raises(DataError, match="prepare the corpus anew"):
-        list(itertools.islice(BatchLoader(packed, "train", CONFIG, 0).prefetch(0), 6))
+        list(itertools.islice(batches, 6))
     archive.unlink()
+    shards._places.cache_clear()
     with pytest.raises(DataError, match="not readable"):
-        shards._places.cache_clear()
         shards.read_member(archive, "nobody")

@@ -90,7 +90,7 @@ def _table(found: "DryRun") -> str:
         ("utterances", f"{batches.utterances} ({batches.audio_h:.1f} h)"),
         ("a batch", f"{batches.utterances_per_batch:.1f} utterances, "
                     f"{batches.audio_s_per_batch:.0f} s, {batches.padding_share:.1%} padding"),
-        ("steps", f"{plan.steps} ({batches.steps_per_epoch} an epoch, {batches.epochs:.1f} epochs)"),
+        ("steps", f"{plan.steps}: {batches.epochs:.1f} epochs of {batches.steps_per_epoch}"),
         ("MACs", f"{_si(plan.macs_per_step)} a step, {_si(plan.macs)} in all"),
         *(
             (f"GPU-hours, {gpu}", f"{hours:.3g} at {plan.achieved_share:.1%} of its peak")

@@ -95,9 +95,7 @@ class ShardStream:
         """Recordings that were read and are not handed out yet."""
         return len(self._held)
 
-    def take(
-        self, epoch: int, index: int, batches: Sequence[Sequence[int]]
-    ) -> Mapping[str, "Cut"]:
+    def take(self, epoch: int, index: int, batches: Sequence[Sequence[int]]) -> Mapping[str, "Cut"]:
         """Return the cuts of a batch by id, with encoded audio.
 
         Args:
@@ -138,7 +136,9 @@ class ShardStream:
         try:
             return next(self._cuts)
         except StopIteration as error:
-            raise DataError(f"{folder}: no shard holds {missing}; prepare the corpus anew") from error
+            raise DataError(
+                f"{folder}: no shard holds {missing}; prepare the corpus anew"
+            ) from error
         except (OSError, EOFError, tarfile.TarError, ValueError, AssertionError) as error:
             reason = " ".join(str(error).split())[:160]
             raise DataError(f"{folder}: damaged ({reason}); prepare the corpus anew") from error

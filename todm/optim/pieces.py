@@ -72,17 +72,17 @@ class Layout:
         if targets:
             torch._foreach_copy_(targets, small_N.split(self._small_sizes))
 
-    def norms_K(self, parts: Parts) -> Tensor:
+    def norms(self, parts: Parts) -> Tensor:
         """Return the Euclidean norm of each piece."""
         small_K = self._sums(parts.small_N.square()).sqrt()
         large = torch._foreach_norm(parts.large) if parts.large else ()
         return torch.cat([_stacked(large, small_K), small_K])
 
-    def rms_K(self, parts: Parts) -> Tensor:
+    def rms(self, parts: Parts) -> Tensor:
         """Return the root of the mean square of each piece."""
-        return self.norms_K(parts) / self._root_K
+        return self.norms(parts) / self._root_K
 
-    def dots_K(self, parts: Parts, others: Parts) -> Tensor:
+    def dots(self, parts: Parts, others: Parts) -> Tensor:
         """Return the inner product of each piece with its counterpart."""
         dots = [torch.dot(x, y) for x, y in zip(parts.large, others.large, strict=True)]
         small_K = self._sums(parts.small_N * others.small_N)

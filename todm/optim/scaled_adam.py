@@ -137,7 +137,7 @@ class ScaledAdam(torch.optim.Optimizer):
         layout = Layout(params, group["row_cuts"] or [()] * len(params))
         parts = layout.parts(params)
         largest = [sum(len(parts.large[k]) for k in batch) for batch in layout.batches]
-        rms_K = layout.rms_K(parts)
+        rms_K = layout.rms(parts)
         state = GroupState(
             layout=layout,
             momentum=parts,
@@ -157,13 +157,13 @@ class ScaledAdam(torch.optim.Optimizer):
         for name in ("momentum", "second"):
             tensors = [self.state[p][name] for p in group["params"]]
             setattr(state, name, state.layout.parts(tensors))
-        state.sizes = state.layout.spread(_sizes_K(group, state))
+        state.sizes = state.layout.spread(_sizes(group, state))
 
     def _global_norm(self, grads: list[Parts]) -> float:
         """Return the norm of all gradients, each weighed by its piece's size."""
         norms = []
         for group, state, parts in zip(self.param_groups, self._groups, grads, strict=True):
-            norm_K = state.layout.norms_K(parts)
+            norm_K = state.layout.norms(parts)
             if group["scaling"]:
                 norm_K *= torch.where(state.sized_K, state.rms_K, group["scalar_lr_scale"])
             norms.append(float(torch.linalg.vector_norm(norm_K)))
@@ -198,7 +198,7 @@ def _grad(p: Tensor) -> Tensor:
     return torch.zeros_like(p) if p.grad is None else p.grad
 
 
-def _sizes_K(group: dict[str, Any], state: GroupState) -> Tensor:
+def _sizes(group: dict[str, Any], state: GroupState) -> Tensor:
     """Return the factor of every piece's momentum."""
     if not group["scaling"]:
         return torch.ones_like(state.rms_K)
@@ -226,10 +226,9 @@ def _update(group: dict[str, Any], state: GroupState, grads: Parts) -> None:
         if growth is not None:
             m_N.mul_(growth[0][1]).addcmul_(ps.small_N, growth[1][1])
         layout.scatter(ps.small_N.addcmul_(m_N, size_N), params)
-    if group["scaling"]:
-        for p in params:
-            if p.numel() == 1:
-                p.clamp_(-SCALAR_MAX, SCALAR_MAX)
+    for p in params if group["scaling"] else ():
+        if p.numel() == 1:
+            p.clamp_(-SCALAR_MAX, SCALAR_MAX)
     state.step += 1
 
 
@@ -279,21 +278,21 @@ def _growth(
         how much of p is added to it.
     """
     layout, scale_grads_4K, row = state.layout, state.scale_grads_4K, state.step % SIZE_PERIOD
-    scale_grads_4K[row] = layout.dots_K(ps, grads)
+    scale_grads_4K[row] = layout.dots(ps, grads)
     if row != SIZE_PERIOD - 1:
         return None
     low, high = group["rms_limits"]
     b1, b2 = group["betas"][0], group["betas"][1] ** SIZE_PERIOD
-    rms_K = layout.rms_K(ps)
+    rms_K = layout.rms(ps)
     updates = (state.step + 1) // SIZE_PERIOD
     state.scale_second_K.mul_(b2).add_(scale_grads_4K.square().mean(0), alpha=1.0 - b2)
     rate = group["lr"] * group["scalar_lr_scale"] * math.sqrt(1.0 - b2**updates)
     ratio_K = -rate * scale_grads_4K.sum(0) / (state.scale_second_K.sqrt() + group["eps"])
     ratio_K = torch.where((rms_K < low) & (ratio_K < 0.0), 0.0, ratio_K).clamp(-0.1, 0.1)
     ratio_K = torch.minimum(ratio_K, (high - rms_K) / rms_K.clamp(min=low))
-    before_K = _sizes_K(group, state)
+    before_K = _sizes(group, state)
     state.rms_K.copy_(rms_K)
-    now_K = _sizes_K(group, state)
+    now_K = _sizes(group, state)
     gain_K = torch.where(state.sized_K, (1.0 - b1) * ratio_K / now_K, 0.0)
     state.sizes = layout.spread(now_K)
     return layout.spread(before_K / now_K), layout.spread(gain_K)
