@@ -109,7 +109,8 @@ def _table(found: "DryRun") -> str:
     ]  # fmt: skip
     if found.gpu_hours_measured is not None:
         rows.append(("GPU-hours, measured here", f"{found.gpu_hours_measured:.3g}"))
-    return tabulate(rows, tablefmt="plain", disable_numparse=True)
+    table: str = tabulate(rows, tablefmt="plain", disable_numparse=True)
+    return table
 
 
 def _si(value: float) -> str:

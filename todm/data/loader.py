@@ -97,8 +97,9 @@ class BatchLoader:
         self._masks = SpecMasks(config.augment)
         self._noise = _noise_mixer(config)
         self._plan = _plan(self.utterances, config, seed, where)
-        sharded = isinstance(self._plan, DynamicPlan) and self._plan.shard_of is not None
-        self._stream = ShardStream(self.utterances, self._plan) if sharded else None
+        self._stream: ShardStream | None = None
+        if isinstance(self._plan, DynamicPlan) and self._plan.shard_of is not None:
+            self._stream = ShardStream(self.utterances, self._plan)
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
 
     @property

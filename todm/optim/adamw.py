@@ -30,7 +30,7 @@ class ClippedAdamW(torch.optim.AdamW):
         self.last_grad_norm = 0.0
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         """Clip and update every parameter that has a gradient."""
         grads = [
             p.grad for group in self.param_groups for p in group["params"] if p.grad is not None
@@ -38,11 +38,11 @@ class ClippedAdamW(torch.optim.AdamW):
         self.last_grad_norm = float(torch.nn.utils.get_total_norm(grads))
         self.last_step_skipped = not math.isfinite(self.last_grad_norm)
         if self.last_step_skipped:
-            return
+            return None
         factor = self.clip.factor(self.last_grad_norm)
         if factor < 1.0:
             torch._foreach_mul_(grads, factor)
-        super().step(closure)
+        return super().step(closure)
 
     def state_dict(self) -> dict[str, Any]:
         """Return state and clipping history; plain tensors, lists and numbers only."""

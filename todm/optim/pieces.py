@@ -22,7 +22,7 @@ BATCH_ELEMENTS = 1 << 20
 class Piece(NamedTuple):
     """A run of elements of one of a list of flat tensors."""
 
-    index: int
+    source: int
     begin: int
     end: int
 
@@ -62,7 +62,7 @@ class Layout:
     def parts(self, tensors: Sequence[Tensor]) -> Parts:
         """View the large ones as pieces and gather the small ones."""
         flats = [tensors[i].reshape(-1) for i in self._large]
-        large = [flats[index][begin:end] for index, begin, end in self._pieces]
+        large = [flats[source][begin:end] for source, begin, end in self._pieces]
         small = [tensors[i].reshape(-1) for i in self._small]
         return Parts(large, torch.cat(small) if small else tensors[0].new_empty(0))
 
@@ -70,7 +70,7 @@ class Layout:
         """Write gathered values back."""
         targets = [tensors[i].view(-1) for i in self._small]
         if targets:
-            torch._foreach_copy_(targets, small_N.split(self._small_sizes))
+            torch._foreach_copy_(targets, small_N.split_with_sizes(self._small_sizes))
 
     def norms(self, parts: Parts) -> Tensor:
         """Return the Euclidean norm of each piece."""

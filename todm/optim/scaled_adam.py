@@ -251,7 +251,7 @@ def _adam(
     torch._fused_adamw_(
         momentum,
         grads,
-        list(state.scratch[: sum(lengths)].split(lengths)),
+        list(state.scratch[: sum(lengths)].split_with_sizes(lengths)),
         second,
         [],
         [step] * len(momentum),

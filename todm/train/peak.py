@@ -5,7 +5,6 @@ kernel holds inside itself, and what an allocator rounds up, is not seen.
 """
 
 import weakref
-from types import TracebackType
 from typing import Any
 
 from torch import Tensor, UntypedStorage
@@ -14,32 +13,20 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 
-class PeakBytes(TorchDispatchMode):
+class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts while it is active; tensors made before do not count."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         """Most bytes held at once."""
         self._held = 0
-        self._active = False
         self._known = WeakIdKeyDictionary()
 
     def __enter__(self) -> "PeakBytes":
         """Start to count."""
-        self._active = True
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop to count."""
-        self._active = False
-        super().__exit__(kind, error, trace)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator and hold what it returns."""
