@@ -210,9 +210,9 @@ class Comparison:
     """The first of each differing recording."""
 
     @property
-    def match(self) -> float:
-        """Share of equal tokens."""
-        return self.equal / self.total if self.total else 1.0
+    def match(self) -> float | None:
+        """Share of equal tokens; None where neither has any, and so nothing was compared."""
+        return self.equal / self.total if self.total else None
 
 
 def compare(a: Heard, b: Heard) -> Comparison:
@@ -247,6 +247,9 @@ def measurements_of(device: str, heard: Mapping[str, Heard]) -> list[Measurement
         print(f"{device}: {b} vs {a}: {result.equal}/{result.total} tokens equal", flush=True)
         for line in result.mismatches:
             print(f"  {line}", flush=True)
+        if result.match is None:
+            print(f"  no token was heard: {b} vs {a} is not judged", flush=True)
+            continue
         more = len(result.mismatches) - SHOWN_MISMATCHES
         lines = [*result.mismatches[:SHOWN_MISMATCHES], *([f"and {more} more"] if more > 0 else [])]
         found.append(
@@ -261,17 +264,19 @@ def measurements_of(device: str, heard: Mapping[str, Heard]) -> list[Measurement
     return found
 
 
-def sherpa_match(everything: Mapping[str, Mapping[str, Heard]]) -> Measurement:
-    """Return the share of tokens of all devices at which sherpa-onnx equals torch offline."""
+def sherpa_match(everything: Mapping[str, Mapping[str, Heard]]) -> list[Measurement]:
+    """Return the share of tokens of all devices at which sherpa-onnx equals torch offline.
+
+    Nothing where no token was heard: no share of nothing is a match.
+    """
     found = [compare(heard[REFERENCE], heard["sherpa"]) for heard in everything.values()]
     equal, total = sum(c.equal for c in found), sum(c.total for c in found)
-    return Measurement(
-        name="sherpa.token_match",
-        value=equal / total if total else 1.0,
-        unit="",
-        n=total,
-        note=f"stock sherpa-onnx against torch offline, fp32: {', '.join(everything)}",
-    )
+    if not total:
+        return []
+    note = f"stock sherpa-onnx against torch offline, fp32: {', '.join(everything)}"
+    return [
+        Measurement(name="sherpa.token_match", value=equal / total, unit="", n=total, note=note)
+    ]
 
 
 def token_identity(
@@ -309,7 +314,7 @@ def token_identity(
         for device in bundles
     }
     found = [m for device, heard in everything.items() for m in measurements_of(device, heard)]
-    return [sherpa_match(everything), *found]
+    return [*sherpa_match(everything), *found]
 
 
 def table(report: Report) -> str:

@@ -38,7 +38,7 @@ from todm.optim.build import StepOptimizer, build_optimizer
 from todm.prepare.run import run as prepare
 from todm.recipes import recipe
 from todm.recipes.librispeech import librispeech_space
-from todm.train import supernet
+from todm.train.distil import distillation
 from todm.train.loop import seeded
 from todm.train.run import new_model
 from todm.train.supernet import SupernetTask
@@ -122,11 +122,10 @@ class Profile:
     def steps(self, count: int) -> Iterator[Mapping[tuple[str, str], float]]:
         """Run steps with all of the sandwich's nets; yield each one's seconds by part and way."""
         watch, encoder = self.watch, self._model.encoder
-        distil = supernet.lattice_distillation
 
-        def timed_distil(*args: Any, **options: Any) -> Tensor:
+        def timed_distil(*args: Any) -> Tensor:
             watch.mark("joiner_loss", "forward")
-            found = distil(*args, **options)
+            found = distillation(*args)
             watch.mark("distill", "forward")
             return found
 
@@ -138,7 +137,7 @@ class Profile:
                     lambda *_: watch.mark("front", "forward")
                 ).remove
             )
-            hooks.enter_context(mock.patch.object(supernet, "lattice_distillation", timed_distil))
+            hooks.enter_context(mock.patch("todm.train.supernet.distillation", timed_distil))
             first = self._config.schedule.steps - count
             for step in range(first, first + count):
                 yield self._one(step)

@@ -110,6 +110,22 @@ def test_a_mismatch_is_shown_with_recording_frame_and_margins(capsys):
     assert "sherpa vs torch_offline: 3/4" in capsys.readouterr().out
 
 
+def test_silence_is_no_match(capsys):
+    silence = identity.Heard(
+        recordings=("a",), ids=((),), frames=((),), margins=((3.0, 2.0),), audio_s=1.0
+    )
+    result = identity.compare(silence, silence)
+    assert (result.match, result.total, result.mismatches) == (None, 0, ())
+    heard = {"torch_offline": silence, "sherpa": silence}
+    found = identity.measurements_of("board", heard)
+    assert not [m for m in found if "_vs_" in m.name]
+    assert "sherpa vs torch_offline is not judged" in capsys.readouterr().out
+    assert identity.sherpa_match({"board": heard}) == []
+    spoken = silence.model_copy(update={"ids": ((4,),), "frames": ((1,),)})
+    (found,) = identity.sherpa_match({"board": {"torch_offline": silence, "sherpa": spoken}})
+    assert (found.value, found.n) == (0.0, 1)
+
+
 def test_wrong_requests(tiny, corpus, tmp_path):
     log = tmp_path / "log.jsonl"
     bundles, subnets = {"board": tiny.bundle}, {"board": tiny.subnet}

@@ -12,6 +12,7 @@ from todm.core.profile import Budget, DeviceProfile, load_profile
 from todm.core.search_config import SearchConfig
 from todm.extract.run import PROFILE, run
 from todm.models.store import load_subnet, load_supernet
+from todm.search import run as search_run
 from todm.search.objectives import EvaluationLog
 from todm.search.run import run as search
 
@@ -59,6 +60,25 @@ def test_search_repeats_itself_and_resumes(chain, tmp_path, monkeypatch):
     assert len(done) == 6
     assert again.digest == load_artifact(chain.front).digest
     assert [path.name for path in tmp_path.iterdir()] == ["front"]
+
+
+def test_processes_that_share_a_search_write_the_front_of_one_alone(chain, tmp_path, monkeypatch):
+    config = SearchConfig.parse(load_artifact(chain.front).body["config"], where="test")
+    config = config.model_copy(update={"storage": str(tmp_path / "journal")})
+    places = (tmp_path / "one", tmp_path / "two")
+    for place in places:
+        made = search(config, chain.supernet, chain.corpus, place, quiet)
+        assert made.digest == load_artifact(chain.front).digest
+        assert not list(tmp_path.glob("*.evaluations.jsonl"))
+
+    def other_is_writing(*_, **__):
+        raise ArtifactError("one: cannot write (Directory not empty)")
+
+    monkeypatch.setattr(search_run, "write_artifact", other_is_writing)
+    made = search(config, chain.supernet, chain.corpus, places[0], quiet)
+    assert made.digest == load_artifact(chain.front).digest
+    with pytest.raises(ArtifactError, match="cannot write"):
+        search(config, chain.supernet, chain.corpus, tmp_path / "three", quiet)
 
 
 def test_subnet_is_the_supernet_s_slice_with_its_lineage(chain, tmp_path):

@@ -1,5 +1,6 @@
 """Models on disk: what was written is read, and nothing else is."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,16 @@ def test_subnet_round_trip(tmp_path: Path) -> None:
     assert_same(opened.model, model)
     assert opened.spec == spec == opened.model.spec
     assert opened.table == TABLE
+
+
+def test_weights_may_be_read_by_those_who_may_read_the_rest(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        write_supernet(tmp_path / "net")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "net").iterdir()}
+    assert set(modes.values()) == {0o644}, modes
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, CONFIG, "token_table.json", "manifest.json"])

@@ -9,6 +9,7 @@ import pytest
 
 from todm.core.artifact import load_artifact, write_artifact
 from todm.core.errors import ArtifactError
+from todm.core.front import TRIALS_FILE, Front
 from todm.core.report import Verdict
 from todm.report.charts import nice_step, number, quantity, thin, x_axis, y_axis
 from todm.report.run import PAGE, ReportSources, run
@@ -102,6 +103,34 @@ def test_gaps_are_named(sources, tmp_path):
 def test_text_is_escaped(tmp_path):
     run(ReportSources(title="<b>&"), tmp_path / "out")
     assert "<h1>&lt;b&gt;&amp;</h1>" in (tmp_path / "out" / PAGE).read_text("utf-8")
+
+
+def pins(out):
+    """Return the letters of the devices that have a place on the Pareto plot."""
+    html = (out / PAGE).read_text("utf-8")
+    return re.findall(r'<text class="pin"[^>]*>([A-Z]+)</text>', html)
+
+
+def test_a_net_that_extraction_added_is_drawn_at_its_own_wer(sources, tmp_path):
+    front = load_artifact(sources.front, "front")
+    trials = Front.read_json(front.file(TRIALS_FILE))
+    added = trials.points[0].spec.model_copy(update={"joiner_dim": 100})
+    assert all(point.spec.axes() != added.axes() for point in trials.points)
+
+    def page(name, parents, **body):
+        with write_artifact(tmp_path / name, kind="bundle", parents=parents) as draft:
+            added.write_json(draft.path / "spec.json")
+            draft.body = body
+        devices = [replace(sources.devices[0], bundle=tmp_path / name)]
+        run(replace(sources, devices=devices), tmp_path / f"{name}.page")
+        return tmp_path / f"{name}.page"
+
+    own = page("own", {"front": front}, search_wer=3.07)
+    assert pins(own) == ["A"]
+    assert ": 3.07 % at" in (own / PAGE).read_text("utf-8")
+    assert pins(page("unknown", {"front": front})) == []
+    other = load_artifact(sources.supernet)  # another search's utterances are other utterances
+    assert pins(page("other", {"front": other}, search_wer=3.07)) == []
 
 
 def test_lineage(sources, tmp_path):

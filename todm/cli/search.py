@@ -19,11 +19,13 @@ def search(
     """Find the Pareto front of a supernet's subnets.
 
     Subnets are evaluated as they are, without retraining: dev WER against cost. A killed search
-    goes on where it was when the same command is given again.
+    goes on where it was when the same command is given again. Several processes or machines that
+    give the same command with one storage, a file or a database URL, share the search.
 
     \b
     todm search runs/supernet --out runs/front
     todm search runs/supernet --set trials=300 --out runs/front
+    todm search runs/supernet --set storage=runs/search.journal --out runs/front
     """
     from todm.cli.config_files import config_of
     from todm.cli.output import say_artifact

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,7 +97,7 @@ def write_artifact(
     """
     out = out.absolute()
     _refuse_foreign(out, replace=replace)
-    scratch = out.with_name(f".{out.name}.tmp-{os.getpid()}")
+    scratch = out.with_name(f".{out.name}.tmp-{_process()}")
     draft = Draft(path=scratch, parents={k: v.digest for k, v in (parents or {}).items()})
     try:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -123,16 +124,23 @@ def _hash_files(folder: Path) -> dict[str, str]:
 
 
 def _swap(scratch: Path, out: Path) -> None:
-    old = out.with_name(f".{out.name}.old-{os.getpid()}")
+    old = out.with_name(f".{out.name}.old-{_process()}")
     if out.exists():
         out.rename(old)
     try:
         scratch.rename(out)
     except OSError:
-        if old.exists():
+        if old.exists() and not out.exists():
             old.rename(out)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    finally:
+        if out.exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _process() -> str:
+    """Name this process among all machines that may share a folder."""
+    return f"{socket.gethostname()}-{os.getpid()}"
 
 
 def _refuse_foreign(out: Path, *, replace: bool) -> None:

@@ -55,6 +55,10 @@ class StringConfig(Value):
     """Strings per split; none are made of a split without recordings."""
     pause_s: tuple[float, float] = (0.05, 0.25)
     """Range of the silence before, between and after the words, in seconds (joined strings)."""
+    trim_db: float | None = Field(default=None, gt=0.0)
+    """Cut off what is this far below a recording's loudest 10 ms before its first and after its
+    last louder part (joined strings); None keeps recordings whole. Where recordings hold silence
+    around the word, the known end of a word is that of its sound only with it."""
 
     def count(self, split: Split) -> int:
         """Return how many strings the split gets."""
@@ -98,6 +102,21 @@ class SynthesisConfig(Value):
         return self
 
 
+class NoiseConfig(Value):
+    """Recorded noise, mixed into every utterance once: the noise of dev and test stays fixed."""
+
+    path: Path | None = None
+    """A folder with ``noise.tsv``; None takes ``noise`` in the corpus folder."""
+    snr_db: tuple[float, float]
+    """Signal power over noise power; each utterance draws uniformly."""
+
+    @model_validator(mode="after")
+    def _range_ascends(self) -> "NoiseConfig":
+        if self.snr_db[0] > self.snr_db[1]:
+            raise ValueError(f"snr_db must ascend, got {self.snr_db}")
+        return self
+
+
 class PrepareConfig(Value):
     """One run of ``todm prepare``, in full."""
 
@@ -109,6 +128,8 @@ class PrepareConfig(Value):
     """Make word strings: required by ``espeak``, optional for isolated-word corpora."""
     synthesis: SynthesisConfig | None = None
     """Read by ``espeak`` only; None takes its defaults."""
+    noise: NoiseConfig | None = None
+    """Mix noise into all splits, each with recordings of its own; None leaves the audio alone."""
     dev_fraction: float = Field(default=0.05, ge=0.0, lt=0.5)
     test_fraction: float = Field(default=0.05, ge=0.0, lt=0.5)
     """Shares of the utterances that a corpus without splits gives to dev and test."""

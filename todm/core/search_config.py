@@ -7,7 +7,7 @@ from todm.core.value import Value
 
 
 class SearchConfig(Value):
-    """How many subnets a search evaluates, which first, and on what."""
+    """How many subnets a search evaluates, which first, on what, and with whom."""
 
     trials: int = Field(default=64, ge=1)
     """Different subnets to evaluate; a space with no more than that is evaluated whole."""
@@ -17,3 +17,9 @@ class SearchConfig(Value):
     eval_utterances: int = Field(default=100, ge=1)
     """At most so many, spread evenly over the split."""
     split: Split = "dev"
+    storage: str | None = None
+    """Where several processes or machines share the search: a file that all of them reach (an
+    Optuna journal) or a database URL (``postgresql://...``). None searches alone."""
+    abandoned_after_s: float = Field(default=600.0, gt=0.0)
+    """A net that a sharing process has not finished by then is free for the others; the nets of a
+    process that ended on the same machine are free at once."""

@@ -122,7 +122,7 @@ def _lineage(subnet: Subnet, profile: DeviceProfile | None) -> dict[str, Any]:
     """Return what the subnet remembers (its corpus, its device) and its own place."""
     kept: dict[str, Any] = {
         key: subnet.artifact.body[key]
-        for key in ("corpus_path", "device", "wer")
+        for key in ("corpus_path", "device", "wer", "search_wer")
         if key in subnet.artifact.body
     }
     named = {} if profile is None else {"device": profile.name}

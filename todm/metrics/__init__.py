@@ -1,1 +1,1 @@
-"""Word error rate, its intervals, emission delay and latency; numpy and jiwer, no torch."""
+"""Word error rate, its intervals, delay, latency and hypervolume; numpy and jiwer, no torch."""

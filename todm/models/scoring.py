@@ -133,9 +133,10 @@ def score(model: Transducer, spec: SubnetSpec, data: ScoringSet) -> Scores:
     hyps: list[str] = []
     loss = torch.zeros((), dtype=torch.float64)
     for batch in data.batches:
-        enc_BTD = model.encoder.body(batch.front_BTD, spec)
+        lens_B = batch.frame_lens_B
+        enc_BTD = model.encoder.body(batch.front_BTD, spec, frame_lens_B=lens_B)
         enc_BTJ = model.joiner.from_encoder(enc_BTD, spec.joiner_dim)
-        found = greedy_batch(model, enc_BTJ, batch.frame_lens_B, spec)
+        found = greedy_batch(model, enc_BTJ, lens_B, spec)
         hyps += [data.table.decode(tokens.ids) for tokens in found]
         refs += batch.texts
         loss += _batch_loss(model, enc_BTD, batch, spec, data.topology)

@@ -1,7 +1,7 @@
 """torch's fused AdamW with ScaledAdam's clipping: the same rules for steps that go wrong."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -26,6 +26,8 @@ class ClippedAdamW(torch.optim.AdamW):
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
         self.clip = MedianClip(clipping_scale)
+        self.combine_norm: Callable[[float], float] = lambda norm: norm
+        """From the norm of these tensors to that of the whole net, where others hold the rest."""
         self.last_step_skipped = False
         self.last_grad_norm = 0.0
 
@@ -35,7 +37,7 @@ class ClippedAdamW(torch.optim.AdamW):
         grads = [
             p.grad for group in self.param_groups for p in group["params"] if p.grad is not None
         ]
-        self.last_grad_norm = float(torch.nn.utils.get_total_norm(grads))
+        self.last_grad_norm = self.combine_norm(float(torch.nn.utils.get_total_norm(grads)))
         self.last_step_skipped = not math.isfinite(self.last_grad_norm)
         if self.last_step_skipped:
             return None

@@ -88,14 +88,13 @@ def _scaled_adam(
     config: OptimConfig,
     space: SearchSpace | None,
 ) -> ScaledAdam:
-    first: dict[str, Any] = {"params": list(rest.values()), "lr": config.lr}
+    scaled: dict[str, Any] = {"params": list(rest.values()), "lr": config.lr}
     if config.rms == "row_block":
         if space is None:
             raise ConfigError("optim.rms row_block needs a search space; use tensor")
-        first["row_cuts"] = [row_cuts(name, space) for name in rest]
-    groups = [first]
-    if ssm:
-        groups.append({"params": list(ssm.values()), "scaling": False, "lr": config.ssm_lr})
+        scaled["row_cuts"] = [row_cuts(name, space) for name in rest]
+    plain = {"params": list(ssm.values()), "scaling": False, "lr": config.ssm_lr}
+    groups = [group for group in (scaled, plain) if group["params"]]
     return ScaledAdam(groups, betas=config.betas, clipping_scale=config.clipping_scale)
 
 
@@ -123,13 +122,18 @@ def row_cuts(name: str, space: SearchSpace) -> Sequence[int]:
     """
     module, _, leaf = name.rpartition(".")
     owner = module.rpartition(".")[2]
-    head_dim = space.largest.blocks[0].mixer.head_dim
+    mixer = space.largest.blocks[0].mixer
+    inner = tuple(heads * mixer.head_dim for heads in space.heads)
     match (owner, leaf):
         case ("ffn_in", _):
             widths = space.ffn_dims
-        case ("w_in", _):
-            widths = tuple(heads * head_dim for heads in space.heads)
-        case ("mixer", "c" | "d"):
+        case ("w_in", _) | ("mixer", "taps"):
+            widths = inner
+        case ("w_value" | "w_gate", _) if mixer.gating == "head_glu":
+            widths = tuple(width // 2 for width in inner)
+        case ("pair_gate", _):
+            widths = tuple(heads // 2 for heads in space.heads)
+        case ("mixer" | "ahead", "c" | "d"):
             widths = space.heads
         case ("from_encoder" | "from_predictor", _):
             widths = space.joiner_dims

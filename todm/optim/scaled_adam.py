@@ -94,6 +94,8 @@ class ScaledAdam(torch.optim.Optimizer):
         }
         super().__init__(params, defaults)
         self.clip = MedianClip(clipping_scale)
+        self.combine_norm: Callable[[float], float] = lambda norm: norm
+        """From the norm of these tensors to that of the whole net, where others hold the rest."""
         self.last_step_skipped = False
         self.last_grad_norm = 0.0
         self.last_clip_factor = 1.0
@@ -116,7 +118,7 @@ class ScaledAdam(torch.optim.Optimizer):
             state.layout.parts([_grad(p) for p in group["params"]])
             for group, state in zip(self.param_groups, self._groups, strict=True)
         ]
-        norm = self._global_norm(grads)
+        norm = self.combine_norm(self._global_norm(grads))
         self.last_grad_norm = norm
         self.last_step_skipped = not math.isfinite(norm)
         if self.last_step_skipped:

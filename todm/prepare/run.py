@@ -17,6 +17,7 @@ from todm.data.rows import Rejects
 from todm.decode.tokens import TokenTable
 from todm.prepare.audio import AudioStore, store_audio
 from todm.prepare.cuts import write_cuts
+from todm.prepare.noise import with_noise
 from todm.prepare.shards import pack_shards
 from todm.prepare.source import read_rows
 from todm.prepare.tokenise import give_tokens, make_table
@@ -50,6 +51,8 @@ def run(
     final = out.absolute()
     with write_artifact(out, kind="corpus") as draft:
         rows = read_rows(config, corpora_dir, rejects, progress)
+        if config.noise is not None:
+            rows = with_noise(rows, config.noise, config.seed, corpora_dir)
         store = AudioStore(draft.path, final)
         utterances, num_samples = store_audio(rows, store, rejects, progress)
         table = make_table(config, utterances, draft.path)

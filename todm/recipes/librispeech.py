@@ -9,13 +9,14 @@ heads and a joiner of 128 keep 6.0 M.
 
 Where the training comes from: icefall's zipformer recipe, which reads three speeds of the corpus
 as one epoch. 30 such epochs are 90 readings with one speed drawn for each, 311 million seconds;
-Eden's 3.5 epochs are 10.5 here. SpecAugment, MUSAN at 10 to 20 dB on half of the utterances and
-leaving out what is longer than 20 s are that recipe's too. Neither has been trained here.
+Eden's 3.5 epochs are 10.5 here. The pruned loss, SpecAugment, MUSAN at 10 to 20 dB on half of the
+utterances and leaving out what is longer than 20 s are that recipe's too. Neither has been trained
+here.
 """
 
 from pathlib import Path
 
-from todm.core.config import OptimConfig, RunConfig, ScheduleConfig, SupernetConfig
+from todm.core.config import LossConfig, OptimConfig, RunConfig, ScheduleConfig, SupernetConfig
 from todm.core.data_config import AugmentConfig, LoaderConfig
 from todm.core.space import SearchSpace, spread_order
 from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
@@ -67,6 +68,7 @@ def librispeech_960(vocab_size: int) -> SupernetConfig:
         recipe="librispeech_960",
         space=librispeech_space(vocab_size),
         data=LoaderConfig(batch_size=400, max_audio_s=20.0, max_duration_s=1200.0, augment=AUGMENT),
+        loss=LossConfig(form="pruned"),
         optim=OptimConfig(lr=0.045),
         schedule=ScheduleConfig(
             steps=300_000,

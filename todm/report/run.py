@@ -45,14 +45,15 @@ def run(sources: ReportSources, out: Path) -> Artifact:
 
 def read_page(sources: ReportSources) -> Page:
     """Read everything that the page shows."""
-    front, trials = (None, None) if sources.front is None else read_fronts(sources.front)
+    searched = None if sources.front is None else load_artifact(sources.front, "front")
+    front, trials = (None, None) if searched is None else read_fronts(searched)
     points = [p for found in (front, trials) if found is not None for p in found.points]
     return Page(
         title=sources.title,
         training=None if sources.supernet is None else read_training(sources.supernet),
         front=front,
         trials=trials,
-        devices=tuple(read_device(device, points) for device in sources.devices),
+        devices=tuple(read_device(device, points, searched) for device in sources.devices),
         stages_s=dict(sources.stages_s or {}),
         environment=environment(),
     )

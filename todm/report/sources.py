@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from todm.core.artifact import load_artifact
+from todm.core.artifact import Artifact, load_artifact
 from todm.core.errors import ArtifactError
 from todm.core.front import FRONT_FILE, TRIALS_FILE, Front, FrontPoint
 from todm.core.profile import DeviceProfile
@@ -50,7 +50,7 @@ class Device:
     """Of the bench, by name."""
     verdicts: tuple[Verdict, ...]
     dev_wer: float | None
-    """Of the search, for the Pareto plot."""
+    """On the search's utterances, for the Pareto plot."""
 
     def value(self, name: str) -> float | None:
         """Return a bench figure's value, or None."""
@@ -98,9 +98,8 @@ def read_report(path: Path) -> Report:
     return Report.read_json(load_artifact(path, "report").file(REPORT))
 
 
-def read_fronts(path: Path) -> tuple[Front, Front | None]:
+def read_fronts(artifact: Artifact) -> tuple[Front, Front | None]:
     """Read a front artifact: the front and, if kept, every evaluated point."""
-    artifact = load_artifact(path, "front")
     front = Front.read_json(artifact.file(FRONT_FILE))
     if TRIALS_FILE not in artifact.manifest.files:
         return front, None
@@ -129,16 +128,26 @@ def read_training(path: Path) -> Training:
     return Training(loss=dict(loss), dev_wer=dict(dev_wer))
 
 
-def read_device(sources: DeviceSources, points: Sequence[FrontPoint]) -> Device:
+def read_device(
+    sources: DeviceSources, points: Sequence[FrontPoint], front: Artifact | None
+) -> Device:
     """Read the artifacts of a device.
+
+    Args:
+        sources: where they are.
+        points: every subnet that the page's search evaluated.
+        front: the artifact of that search.
 
     Raises:
         ArtifactError: a path that is given holds no such artifact.
     """
-    spec = None
+    spec = dev_wer = None
     if sources.bundle is not None:
         artifact = load_artifact(sources.bundle, verify=False)
         spec = SubnetSpec.read_json(artifact.file(SPEC))
+        dev_wer = _searched_wer(spec, points)
+        if dev_wer is None and front is not None:
+            dev_wer = _extracted_wer(artifact, front)
     bench = None if sources.bench is None else read_report(sources.bench)
     check = None if sources.check is None else read_report(sources.check)
     profile, judged = sources.profile, check or bench
@@ -150,7 +159,7 @@ def read_device(sources: DeviceSources, points: Sequence[FrontPoint]) -> Device:
         wer={p: _named(read_report(path), "wer") for p, path in sources.evaluations.items()},
         figures={} if bench is None else {m.name: m for m in bench.measurements},
         verdicts=() if judged is None else judged.verdicts,
-        dev_wer=None if spec is None else _searched_wer(spec, points),
+        dev_wer=dev_wer,
     )
 
 
@@ -161,3 +170,10 @@ def _named(report: Report, name: str) -> Measurement:
 def _searched_wer(spec: SubnetSpec, points: Sequence[FrontPoint]) -> float | None:
     """Return the search's WER of that architecture; the chunk of a causal net is no part of it."""
     return next((p.wer for p in points if p.spec.axes() == spec.axes()), None)
+
+
+def _extracted_wer(model: Artifact, front: Artifact) -> float | None:
+    """Return the WER on the search's utterances of a net that extraction added to this front."""
+    wer = model.body.get("search_wer")
+    same = model.manifest.parents.get("front") == front.digest
+    return float(wer) if same and isinstance(wer, (int, float)) else None

@@ -1,7 +1,7 @@
-"""What the search minimises, each subnet evaluated once and kept in a log.
+"""What the search minimises, and the log from which a search in one process resumes.
 
-The log is how a search resumes: proposals follow from the seed and the values alone, so a search
-that starts again takes the values that the log holds and goes on where it was.
+Proposals follow from the seed and the values alone, so a search that starts again takes the values
+that the log holds and goes on as if it had never stopped. A search with a storage needs no log.
 """
 
 import json
@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from todm.core.cost import macs_per_audio_s
 from todm.core.errors import ArtifactError
-from todm.core.front import FrontPoint
 from todm.core.specs import SubnetSpec
 from todm.models.scoring import Scores
 
@@ -73,38 +73,25 @@ def _read(path: Path, fingerprint: str) -> dict[str, Scores]:
     return found
 
 
-class Objective:
-    """Evaluates subnets, each once; counts how many different ones there were."""
+def logged(score: Score, log: EvaluationLog) -> Score:
+    """Return a score that looks into the log first, and leaves there what it evaluated."""
 
-    def __init__(self, score: Score, log: EvaluationLog) -> None:
-        self._score = score
-        self._log = log
-        self._points: dict[SubnetSpec, FrontPoint] = {}
-        self.words = 0
+    def looked_up(spec: SubnetSpec) -> Scores:
+        scores = log.get(spec)
+        if scores is None:
+            scores = score(spec)
+            log.put(spec, scores)
+        return scores
 
-    @property
-    def points(self) -> tuple[FrontPoint, ...]:
-        """Every evaluated subnet, in the order of evaluation."""
-        return tuple(self._points.values())
+    return looked_up
 
-    def __call__(self, spec: SubnetSpec) -> FrontPoint:
-        """Return the point of a subnet."""
-        if spec not in self._points:
-            scores = self._log.get(spec)
-            if scores is None:
-                scores = self._score(spec)
-                self._log.put(spec, scores)
-            self.words = scores.words
-            self._points[spec] = FrontPoint.of(spec, wer=scores.wer, nll=scores.nll)
-        return self._points[spec]
 
-    def values(self, spec: SubnetSpec) -> tuple[float, float]:
-        """Return what is minimised: quality as one number, and MACs per second of audio.
+def minimised(spec: SubnetSpec, scores: Scores) -> tuple[float, float]:
+    """Return what a search minimises: quality as one number, and MACs per second of audio.
 
-        Quality is the WER plus a part below one word error that grows with the NLL, so that the
-        NLL decides between equal WERs only.
-        """
-        point = self(spec)
-        one_error = 100.0 / max(1, self.words)
-        nll = max(0.0, point.nll)
-        return point.wer + one_error * nll / (1.0 + nll), point.macs_per_audio_s
+    Quality is the WER plus a part below one word error that grows with the NLL, so that the NLL
+    decides between equal WERs only.
+    """
+    one_error = 100.0 / max(1, scores.words)
+    nll = max(0.0, scores.nll)
+    return scores.wer + one_error * nll / (1.0 + nll), macs_per_audio_s(spec)

@@ -4,7 +4,7 @@ On a GPU the batches are whole and the peak is the allocator's. On a CPU a step 
 with 3 utterances of the same lengths, all else being real, and its peak is extended to the whole
 batch: what a step holds grows by the same amount with each utterance (a test holds that to 2 %).
 Activations are float32 there: under bf16-mixed a GPU needs less; what its allocator and its
-libraries take on top is not in the figure.
+libraries take on top is not in the figure, nor what ``run.strategy fsdp`` spreads.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ import torch
 from lightning_fabric import Fabric
 
 from todm.core.config import SupernetConfig
+from todm.core.cost import num_parameters
 from todm.core.cost_training import TrainingShape
 from todm.core.rng import derive_seed
 from todm.core.value import Value
@@ -25,14 +26,17 @@ from todm.data.manifest import Corpus, Utterance
 from todm.losses import alpha_divergence
 from todm.models.rnnt import Transducer
 from todm.optim.build import build_optimizer
-from todm.train.loop import seeded
+from todm.train.loop import backward, seeded
 from todm.train.peak import PeakBytes
 from todm.train.plan import TrainingPlan, make_plan, planning_corpus, planning_loader, shape_of
+from todm.train.sandwich import nets_of_step
 from todm.train.supernet import SupernetTask
 
 TRIED_UTTERANCES = (2, 3)
 """With one alone the peak can lie elsewhere in the step than with many."""
 FP32_BYTES = 4
+LAST_STEPS = 64
+"""Among so many steps at the end the one with the most work is tried."""
 
 
 class ShapeTrial(Value):
@@ -59,16 +63,12 @@ class DryRun(Value):
     optimizer_bytes: int
     """Two moments of each weight."""
     average_bytes: int
-    """The averaged weights."""
+    """The averaged weights; pairs of averages are kept in float64."""
     trials: tuple[ShapeTrial, ...]
+    bytes_per_gpu: int
+    """The most that one GPU holds."""
     gpu_hours_measured: float | None
     """From the step on a mean batch, where a GPU ran it."""
-
-    @property
-    def bytes_per_gpu(self) -> int:
-        """The most that one GPU holds."""
-        fixed = self.weights_bytes + self.optimizer_bytes + self.average_bytes
-        return fixed + max(trial.step_bytes for trial in self.trials)
 
 
 def dry_run(config: SupernetConfig, corpus: Corpus | None, *, gpus: int = 1) -> DryRun:
@@ -92,15 +92,17 @@ def dry_run(config: SupernetConfig, corpus: Corpus | None, *, gpus: int = 1) -> 
         for what, shape in _shapes(config, loader, gpus, with_mean=trier.on_gpu).items()
     )
     mean_s = next((trial.step_s for trial in trials if trial.what == "mean batch"), None)
-    weights = FP32_BYTES * plan.parameters_largest
+    weights = trier.weights_bytes
+    average = weights if config.schedule.averaging == "window" else 2 * weights
     return DryRun(
         plan=plan,
         device=trier.device_name,
         gpus=gpus,
         weights_bytes=weights,
         optimizer_bytes=2 * weights,
-        average_bytes=weights,
+        average_bytes=average,
         trials=trials,
+        bytes_per_gpu=3 * weights + average + max(trial.step_bytes for trial in trials),
         gpu_hours_measured=None if mean_s is None else plan.steps * gpus * mean_s / 3600,
     )
 
@@ -130,6 +132,19 @@ def _shapes(
     }
 
 
+def _busiest_step(config: SupernetConfig) -> int:
+    """Return that of the last steps whose nets have the most weights together."""
+    total = config.schedule.steps
+
+    def weights(step: int) -> int:
+        nets = nets_of_step(
+            config.space, config.sandwich, seed=config.seed, step=step, total_steps=total
+        )
+        return sum(num_parameters(spec) for _, spec in nets)
+
+    return max(range(max(0, total - LAST_STEPS), total), key=weights)
+
+
 class _Trier:
     """The training's net, task and optimizer, on synthetic batches."""
 
@@ -142,10 +157,12 @@ class _Trier:
             precision=config.run.precision if self.on_gpu else "32-true",
         )
         with seeded(derive_seed(config.seed, "init")):
-            model = Transducer(config.space.largest).train()
+            model = Transducer(config.space.largest, simple=config.loss.form == "pruned").train()
         self._fabric.to_device(model)
         self._task = SupernetTask(config, model, loader, [], corpus.table)
         self._optimizer = build_optimizer(model, config.optim, config.space)
+        self._busy_step = _busiest_step(config)
+        self.weights_bytes = FP32_BYTES * sum(p.numel() for p in model.parameters())
 
     @property
     def device_name(self) -> str:
@@ -190,11 +207,8 @@ class _Trier:
         return torch.cuda.max_memory_allocated(device) - before, taken_s
 
     def _step(self, shape: TrainingShape, batch: Batch | None = None) -> None:
-        """Train the last step of the schedule, which has all of the sandwich's nets."""
-        batch = self._fabric.to_device(self._batch(shape)) if batch is None else batch
-        with self._fabric.autocast():
-            for loss in self._task.losses(batch, self._config.schedule.steps - 1):
-                self._fabric.backward(loss)
+        batch = self._batch(shape) if batch is None else batch
+        backward(self._fabric, self._task, batch, self._busy_step)
         self._optimizer.step()
         self._optimizer.zero_grad()
 

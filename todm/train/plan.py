@@ -20,14 +20,15 @@ import numpy as np
 from todm.core.artifact import SCHEMA_VERSION, Artifact, Manifest
 from todm.core.config import SupernetConfig
 from todm.core.cost import num_parameters
-from todm.core.cost_training import TrainingMacs, TrainingShape, step_macs
+from todm.core.cost_training import TrainingShape
+from todm.core.ledger import TrainingLedger
 from todm.core.rng import derive_seed
 from todm.core.value import Value
 from todm.data.librispeech import LABEL_RATES, PARTS, RATE_PROBABILITIES, durations_s
 from todm.data.loader import BatchLoader
 from todm.data.manifest import Corpus, Utterance
 from todm.decode.tokens import BLANK, TokenTable
-from todm.train.sandwich import nets_of_step
+from todm.train.sandwich import planned_ledger
 
 FRAMES_PER_S = 100
 COUNTED_STEPS = 400
@@ -65,6 +66,8 @@ class TrainingPlan(Value):
     macs_per_step: float
     """Of all nets of a mean step, forward and backward."""
     macs: float
+    ratio_to_largest: float
+    """All MACs over those of the largest net alone on the same batches."""
     gpu_hours: dict[str, float]
     """By GPU, at ``achieved_share`` of its peak."""
     achieved_share: float = ACHIEVED_SHARE
@@ -114,7 +117,8 @@ def shape_of(batch: Sequence[Utterance], stretch: float) -> TrainingShape:
 def make_plan(config: SupernetConfig, corpus: Corpus, loader: BatchLoader) -> TrainingPlan:
     """Count batches and MACs of a training."""
     epoch = [[loader.utterances[i] for i in indices] for indices in loader.epoch_batches(0)]
-    macs_per_step = _macs_per_step(config, epoch)
+    ledger = _ledger(config, epoch)
+    macs_per_step = ledger.macs / ledger.steps
     macs = macs_per_step * config.schedule.steps
     return TrainingPlan(
         recipe=config.recipe,
@@ -125,6 +129,7 @@ def make_plan(config: SupernetConfig, corpus: Corpus, loader: BatchLoader) -> Tr
         batches=_batches(config, epoch),
         macs_per_step=macs_per_step,
         macs=macs,
+        ratio_to_largest=ledger.ratio_to_largest,
         gpu_hours={
             name: 2 * macs / (ACHIEVED_SHARE * flops) / 3600 for name, flops in PEAK_FLOPS.items()
         },
@@ -146,36 +151,10 @@ def _batches(config: SupernetConfig, epoch: Sequence[Sequence[Utterance]]) -> Ba
     )
 
 
-def _macs_per_step(config: SupernetConfig, epoch: Sequence[Sequence[Utterance]]) -> float:
-    """Return the mean of steps that are evenly spread over the training and over an epoch."""
-    total = config.schedule.steps
-    count = min(COUNTED_STEPS, total)
+def _ledger(config: SupernetConfig, epoch: Sequence[Sequence[Utterance]]) -> TrainingLedger:
+    """Count a shorter training, whose steps are spread over an epoch as the real one's are."""
+    count = min(COUNTED_STEPS, config.schedule.steps)
     stretch = mean(1.0 / factor for factor in config.data.augment.speed_factors)
-    return mean(
-        float(
-            macs_of_step(
-                config,
-                shape_of(epoch[index * len(epoch) // count], stretch),
-                index * total // count,
-            ).total
-        )
-        for index in range(count)
-    )
-
-
-def macs_of_step(config: SupernetConfig, shape: TrainingShape, step: int) -> TrainingMacs:
-    """Return the MACs of the nets that a step trains on one padded batch."""
-    nets = nets_of_step(
-        config.space,
-        config.sandwich,
-        seed=config.seed,
-        step=step,
-        total_steps=config.schedule.steps,
-    )
-    return step_macs(
-        [spec for _, spec in nets],
-        batch=shape.batch,
-        frames=shape.frames,
-        target_len=shape.target_len,
-        distill=config.distill.mode != "none",
-    )
+    schedule = config.schedule.model_copy(update={"steps": count})
+    shapes = (shape_of(epoch[step * len(epoch) // count], stretch) for step in range(count))
+    return planned_ledger(config.model_copy(update={"schedule": schedule}), shapes)

@@ -1,4 +1,4 @@
-"""Proposals: all of a small space, else NSGA-II from fixed starts, the same for the same seed."""
+"""A study alone: all of a small space, else NSGA-II from fixed starts, the same for a seed."""
 
 import pytest
 
@@ -7,9 +7,10 @@ from todm.core.search_config import SearchConfig
 from todm.models.scoring import Scores
 from todm.recipes import recipe
 from todm.recipes.asr import small_space
-from todm.search.objectives import EvaluationLog, Objective
-from todm.search.propose import proposals, starts
-from todm.search.run import explore
+from todm.search.objectives import EvaluationLog, logged
+from todm.search.run import explore, trials_of
+from todm.search.sampler import starts
+from todm.search.study import Study
 
 SPACE = small_space(12)
 
@@ -20,18 +21,18 @@ def score(spec):
     return Scores(wer=40.0 - 10.0 * gain - 0.1 * len(spec.blocks), nll=1.0, words=300)
 
 
-def search(log_path, config, space=SPACE, scorer=score, progress=lambda *_: None):
-    objective = Objective(scorer, EvaluationLog(log_path, "x"))
-    explore(space, config, objective, progress)
-    return objective.points
+def search(config, space=SPACE, scorer=score, progress=lambda *_: None):
+    study = Study(space, config)
+    explore(study, scorer, progress)
+    return trials_of(study).points
 
 
-def test_small_spaces_are_evaluated_whole(tmp_path):
+def test_small_spaces_are_evaluated_whole():
     space = recipe("tiny", 5).space.model_copy(update={"depths": (1, 3), "ffn_dims": (32,)})
     space = space.model_copy(update={"heads": (4,), "state_dims": (2, 4)})
     config = SearchConfig(trials=space.count())
-    points = search(tmp_path / "log", config, space)
-    assert {p.spec for p in points} == set(space.every())
+    points = search(config, space)
+    assert [p.spec for p in points] == list(space.every())
 
 
 def test_starts_hold_the_named_nets_first():
@@ -42,10 +43,10 @@ def test_starts_hold_the_named_nets_first():
     assert starts(SPACE, 1) == found[:3]
 
 
-def test_trials_are_different_nets_and_the_first_are_the_starts(tmp_path):
+def test_trials_are_different_nets_and_the_first_are_the_starts():
     told = []
     config = SearchConfig(trials=30, population=8)
-    points = search(tmp_path / "log", config, progress=lambda *args: told.append(args))
+    points = search(config, progress=lambda *args: told.append(args))
     specs = [p.spec for p in points]
     assert len(specs) == len(set(specs)) == 30
     assert specs[:8] == starts(SPACE, 8)
@@ -53,17 +54,17 @@ def test_trials_are_different_nets_and_the_first_are_the_starts(tmp_path):
     assert [(done, total) for done, total, _ in told] == [(i, 30) for i in range(1, 31)]
 
 
-def test_same_seed_same_nets(tmp_path):
+def test_same_seed_same_nets():
     config = SearchConfig(trials=24, population=6, seed=4)
-    first, second = (search(tmp_path / name, config) for name in "ab")
+    first, second = (search(config) for _ in range(2))
     assert first == second
-    other = search(tmp_path / "c", config.model_copy(update={"seed": 5}))
+    other = search(config.model_copy(update={"seed": 5}))
     assert other != first
 
 
 def test_a_killed_search_goes_on_as_if_nothing_had_happened(tmp_path):
     config = SearchConfig(trials=26, population=6)
-    whole = search(tmp_path / "whole", config)
+    whole = search(config)
     calls = []
 
     def dies(spec):
@@ -72,24 +73,41 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(tmp_path):
             raise KeyboardInterrupt
         return score(spec)
 
+    def logging():
+        return logged(dies, EvaluationLog(tmp_path / "log", "x"))
+
     with pytest.raises(KeyboardInterrupt):
-        search(tmp_path / "killed", config, scorer=dies)
-    resumed = search(tmp_path / "killed", config, scorer=dies)
+        search(config, scorer=logging())
+    resumed = search(config, scorer=logging())
     assert resumed == whole
     assert len(calls) == 26 + 1
 
 
-def test_evolution_beats_its_starts(tmp_path):
+def test_evolution_beats_its_starts():
     config = SearchConfig(trials=60, population=10)
-    points = search(tmp_path / "log", config)
+    points = search(config)
     bar = macs_per_audio_s(SPACE.middle)
     cheap = [p for p in points if p.macs_per_audio_s <= bar]
     at_start = min(p.wer for p in cheap if p.spec in starts(SPACE, 10))
     assert min(p.wer for p in cheap) < at_start
 
 
-def test_a_space_that_is_used_up_ends_the_search():
+def test_a_space_that_is_nearly_used_up_gives_every_net_that_is_wanted():
     space = recipe("tiny", 5).space.model_copy(update={"depths": (3,), "ffn_dims": (32,)})
     config = SearchConfig(trials=space.count() - 1, population=2)
-    found = list(proposals(space, config, lambda spec: (1.0, float(spec.joiner_dim))))
-    assert len(found) == len(set(found)) <= config.trials
+    found = search(config, space, lambda spec: Scores(1.0, float(spec.joiner_dim), 9))
+    assert len({point.spec for point in found}) == config.trials
+
+
+def test_starts_are_parents():
+    """The second generation is made of the first's values, up to a mutation here and there."""
+    config = SearchConfig(trials=40, population=8)
+    first = starts(SPACE, 8)
+    points = search(config)
+    assert [p.spec for p in points[:8]] == first
+    children = [p.spec for p in points[8:16]]
+    genes = {name: {SPACE.encode(s)[name] for s in first} for name in SPACE.choices()}
+    inherited = [
+        all(SPACE.encode(s)[name] in values for name, values in genes.items()) for s in children
+    ]
+    assert sum(inherited) >= 4  # a mutation of one gene in twenty may bring a new value
