@@ -155,15 +155,22 @@ def measure(
                 note="growth of the resident set at its peak; a fresh process",
             ),
         ]  # fmt: skip
+    kinds = {"time": times_ms, "memory": {form: [mb] for form, mb in memory_mb.items()}}
+    return found + ratios(shape, kinds)
+
+
+def ratios(shape: Shape, kinds: dict[str, dict[str, list[float]]]) -> list[Measurement]:
+    """Compare the least figures of the forms that were measured.
+
+    A quick shape may fit into memory that the process had already: then there is no ratio.
+    """
+    found = []
     for name, (one, other) in RATIOS.items():
-        if one in forms and other in forms:
-            pairs = {"time": times_ms, "memory": {f: [mb] for f, mb in memory_mb.items()}}
-            for kind, figures in pairs.items():
-                least, most = min(figures[one]), min(figures[other])
-                if least == 0 or most == 0:  # within memory that the process had already
-                    continue
+        for kind, figures in kinds.items():
+            ours, theirs = min(figures.get(one, [0.0])), min(figures.get(other, [0.0]))
+            if ours and theirs:
                 note = f"{one} over {other}"
-                found.append(ratio(f"cpu.{name}.{kind}.{shape.name}", least / most, note))
+                found.append(ratio(f"cpu.{name}.{kind}.{shape.name}", ours / theirs, note))
     return found
 
 

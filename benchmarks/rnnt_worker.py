@@ -76,7 +76,7 @@ def ours_pruned(x: Inputs) -> Tensor:
     simple_B, start_BT = backend.simple(
         x.am_BTV, x.lm_BUV, x.targets_BU, *lens, width=x.width, lm_scale=LM_SCALE
     )
-    logits_BTSV = take_kept(x.lm_BUV, start_BT, x.width).add_(x.am_BTV[:, :, None])
+    logits_BTSV = take_kept(x.lm_BUV, start_BT, x.width) + x.am_BTV[:, :, None]
     pruned = backend.pruned(logits_BTSV, x.targets_BU, start_BT, *lens)
     return (SIMPLE_SCALE * simple_B + pruned.loss_B).sum()
 
