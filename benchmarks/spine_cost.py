@@ -60,7 +60,7 @@ class Contender:
         """Return an untrained contender; how long a step takes does not depend on the weights."""
         model = new_model(config, corpus).train()
         task = SupernetTask(config, model, loader, [], corpus.table)
-        return cls(task, model, build_optimizer(model, config.optim))
+        return cls(task, model, build_optimizer(model, config.optim, config.space))
 
     def step_s(self, batch: Batch, step: int) -> float:
         """Train one step and return its seconds: forward, backward and update, no loading."""

@@ -126,13 +126,27 @@ class DropoutConfig(Value):
 class OptimConfig(Value):
     """The optimizer and its clipping."""
 
-    kind: Literal["scaled_adam", "adam"] = "scaled_adam"
+    kind: Literal["scaled_adam", "adamw"] = "scaled_adam"
+    """``adamw`` is torch's, fused, with the same clipping; it wants an ``lr`` of its own."""
     lr: float = Field(default=0.03, gt=0.0)
     ssm_lr: float = Field(default=0.002, gt=0.0)
     """Rate of the plain Adam for a_re, a_im and log_dt: rms rules destroy SSM frequencies."""
     betas: tuple[float, float] = (0.9, 0.98)
     clipping_scale: float = Field(default=2.0, gt=0.0)
     """Clip at this multiple of the median of recent gradient norms."""
+    rms: Literal["tensor", "row_block"] = "tensor"
+    """What ScaledAdam learns one size of: a tensor, or those of its output rows that are in the
+    same subnets."""
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    """AdamW's decoupled decay of matrices and kernels."""
+
+    @model_validator(mode="after")
+    def _keys_have_effect(self) -> "OptimConfig":
+        if self.kind == "adamw" and self.rms != "tensor":
+            raise ValueError("rms has no effect on adamw; remove it")
+        if self.kind == "scaled_adam" and self.weight_decay > 0.0:
+            raise ValueError("weight_decay has no effect on scaled_adam; remove it")
+        return self
 
 
 class ScheduleConfig(Value):

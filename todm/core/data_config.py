@@ -135,6 +135,9 @@ class PrepareConfig(Value):
     """Shares of the utterances that a corpus without splits gives to dev and test."""
     token_table: Path | None = None
     """A prepared corpus whose token table is used instead of a new one."""
+    shard_size: int | None = Field(default=None, ge=1)
+    """Pack the training audio into Lhotse Shar with so many utterances a shard, for corpora that
+    are read from disk in every epoch; None keeps a file for each utterance."""
     seed: int = 0
     strict: bool = False
     """Stop at the first rejected line instead of counting it."""
@@ -180,9 +183,22 @@ class LoaderConfig(Value):
     """How training batches are formed."""
 
     batch_size: int = Field(default=16, ge=1)
-    """Utterances per batch."""
+    """Utterances per batch; with ``max_duration_s``, at most so many."""
     max_audio_s: float = Field(default=20.0, gt=0.0)
     """Longer training utterances are left out."""
     bucket: bool = True
     """Put utterances of similar duration into one batch."""
+    max_duration_s: float | None = Field(default=None, gt=0.0)
+    """Fill each batch up to so much audio, padding and slowest speed included, from buckets of
+    similar duration; None gives all batches ``batch_size`` utterances."""
+    num_buckets: int = Field(default=30, ge=1)
+    """Buckets of ``max_duration_s``; small corpora get fewer."""
+    shuffle_shards: int = Field(default=4, ge=1)
+    """Shards whose utterances are shuffled together, where the corpus is in Lhotse Shar."""
     augment: AugmentConfig = AugmentConfig()
+
+    @model_validator(mode="after")
+    def _dynamic_batches_are_bucketed(self) -> "LoaderConfig":
+        if self.max_duration_s is not None and not self.bucket:
+            raise ValueError("max_duration_s fills batches from buckets; remove bucket=false")
+        return self

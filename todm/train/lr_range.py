@@ -87,7 +87,7 @@ def run(config: SupernetConfig, corpus: Path, init: Path | None = None) -> list[
     if fabric.world_size > 1:
         raise ConfigError("a range test runs in one process; start it without torchrun")
     task = build_task(config, opened, fabric, old)
-    optimizer = build_optimizer(task.model, config.optim)
+    optimizer = build_optimizer(task.model, config.optim, config.space)
     batches = task.batches(0)
 
     def loss_at(step: int, factor: float) -> float:

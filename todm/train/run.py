@@ -68,9 +68,9 @@ def run(config: SupernetConfig, corpus: Path, out: Path, init: Path | None = Non
     loop = Loop(
         task=task,
         optimizer=(
-            build_optimizer(task.model, config.optim)
+            build_optimizer(task.model, config.optim, config.space)
             if whole is None
-            else OwnedOptimizer(task.model, config.optim, ranks)
+            else OwnedOptimizer(task.model, config.optim, config.space, ranks)
         ),
         schedule=config.schedule,
         run=config.run,

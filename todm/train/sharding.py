@@ -25,6 +25,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from todm.core.config import OptimConfig
 from todm.core.errors import ArtifactError
+from todm.core.space import SearchSpace
 from todm.models.rnnt import Transducer
 from todm.optim.build import StepOptimizer, build_optimizer
 from todm.train.ranks import Ranks, lost_process_told
@@ -102,7 +103,9 @@ class _Owned(nn.Module):
 class OwnedOptimizer:
     """The interface of ``StepOptimizer`` over a spread net; see the module's docstring."""
 
-    def __init__(self, model: nn.Module, config: OptimConfig, ranks: Ranks) -> None:
+    def __init__(
+        self, model: nn.Module, config: OptimConfig, space: SearchSpace, ranks: Ranks
+    ) -> None:
         self._model = model
         self._ranks = ranks
         shapes = {name: piece.numel() for name, piece in _pieces(model)}
@@ -113,7 +116,7 @@ class OwnedOptimizer:
                 full = piece.full_tensor()
                 if self._owner[name] == ranks.rank:
                     self._own[name] = nn.Parameter(full.clone())
-        self._inner: StepOptimizer = build_optimizer(_Owned(self._own), config)
+        self._inner: StepOptimizer = build_optimizer(_Owned(self._own), config, space)
         self._inner.inner.combine_norm = self._norm_of_all
         self.set_factor: Callable[[float], None] = self._inner.set_factor
 

@@ -47,7 +47,9 @@ class SupernetTask(Task[Batch]):
         self.dev = dev
         self.table = table
         tokens = [len(u.tokens) for u in loader.utterances]
-        self.batch_tokens = config.data.batch_size * max(1.0, sum(tokens) / len(tokens))
+        dynamic = config.data.max_duration_s is not None
+        utterances = len(tokens) / loader.steps_per_epoch if dynamic else config.data.batch_size
+        self.batch_tokens = utterances * max(1.0, sum(tokens) / len(tokens))
         self.form = LatticeForm(model, config.loss, open_backend(config.loss.backend))
         self.ledger = TrainingLedger()
         """What the steps so far took."""
