@@ -5,9 +5,9 @@
 
 An arm is a set of dotted overrides of the recipe. Arms whose steps cost more or less than the
 default's train fewer or more of them, so that all take the same MACs, at most ``--max-steps``; the
-learning rate's clocks stay as they are. An arm whose option this checkout does not have is left
-out and named. Trainings lie in ``--work`` by the digest of their configuration; a run that was cut
-off goes on, and several processes may share the work by ``--only``.
+learning rate's clocks stay as they are. An arm that diverges is named. Trainings lie in ``--work``
+by the digest of configuration and corpus; a run that was cut off goes on, and several processes may
+share the work by ``--only``.
 """
 
 import itertools
@@ -23,7 +23,7 @@ from trials_cli import FIGURES, parser, run_benchmark, summary
 
 from todm.core.config import SupernetConfig
 from todm.core.cost_training import TrainingShape
-from todm.core.errors import ConfigError
+from todm.core.errors import GateError
 from todm.core.report import Measurement
 from todm.data.loader import BatchLoader
 from todm.search.importance import measured_order
@@ -103,11 +103,7 @@ class Ablations:
         )
 
     def config(self, overrides: Sequence[str], seed: int) -> SupernetConfig:
-        """Return an arm's configuration, with the steps that cost what the default's do.
-
-        Raises:
-            ConfigError: this checkout does not have the option.
-        """
+        """Return an arm's configuration, with the steps that cost what the default's do."""
         steps = f"schedule.steps={self.default_steps}"
         default = self.trials.config([steps], seed)
         arm = self.trials.config([steps, *self._written(overrides, seed)], seed)
@@ -127,8 +123,6 @@ class Ablations:
                 found.append(f"space.depth_order={list(self.importance(seed))}")
             elif text == TOP_DROP:
                 found.append(f"space.depth_order={list(layers)}")
-            elif "*" in text:
-                found += [text.replace("*", str(layer)) for layer in layers]
             else:
                 found.append(text)
         return found
@@ -147,6 +141,8 @@ def main() -> int:
     options.add_argument("--steps", type=int, default=600, help="of the default [600]")
     options.add_argument("--max-steps", type=int, default=1000, help="of any arm [1000]")
     args = options.parse_args()
+    if any(text.startswith("schedule.steps=") for text in args.set):
+        options.error("give --steps instead of --set schedule.steps: each arm has its own")
     names = args.only or (QUICK if args.quick else tuple(ARMS))
     if args.quick:
         args.seeds, args.steps, args.max_steps = args.seeds[:1], 8, 14
@@ -154,21 +150,19 @@ def main() -> int:
     def run(trials: Trials) -> tuple[list[Measurement], str]:
         ablations = Ablations(trials, args.steps, args.max_steps)
         found: list[Measurement] = []
-        skipped, done = {}, []
+        lost: list[str] = []
         for name in names:
             try:
                 configs = [ablations.config(ARMS[name], seed) for seed in args.seeds]
-            except ConfigError as error:
-                skipped[name] = str(error)
-                print(f"left out: {name} ({error})", file=sys.stderr)
+            except GateError as error:  # of the net whose layers are measured
+                lost.append(f"{name}: {error}")
                 continue
-            done.append(name)
-            made = [trials.run(name, config) for config in configs]
-            found += trial_measurements(f"{args.name}.{name}", made)
+            made, diverged = trials.run_all(name, configs)
+            lost += diverged
+            if made:
+                found += trial_measurements(f"{args.name}.{name}", made)
         text = f"Equal MACs: {args.steps} steps of the default; at most {args.max_steps} of any."
-        text += f"\n\n{summary(args.name, done, found, FIGURES)}"
-        text += "".join(f"\n\nLeft out: {name}: {why}" for name, why in skipped.items())
-        return found, text
+        return found, "\n\n".join([text, summary(args.name, names, found, FIGURES), *lost])
 
     return run_benchmark("ablations", args, run)
 

@@ -75,7 +75,7 @@ def timed(trials: Trials, name: str, config: SupernetConfig, rounds: int) -> Mea
             report = Report(environment=environment((config.seed,)), measurements=(found,))
             report.write_json(draft.path / REPORT)
 
-    book = StageBook(trials.work / config.digest()[:16])
+    book = StageBook(trials.folder(config))
     made = book.run("wall", "report", [config.to_json(), rounds], measure)
     (found,) = Report.read_json(made.file(REPORT)).measurements
     return found.model_copy(update={"name": f"{name}.cost.wall_ratio"})
@@ -83,14 +83,17 @@ def timed(trials: Trials, name: str, config: SupernetConfig, rounds: int) -> Mea
 
 def measure(
     trials: Trials, prefix: str, names: Sequence[str], seeds: Sequence[int], rounds: int
-) -> list[Measurement]:
-    """Train and recognise every schedule with every seed."""
-    found = []
+) -> tuple[list[Measurement], list[str]]:
+    """Train and recognise every schedule with every seed; say which diverged."""
+    found, lost = [], []
     for name in names:
-        made = [trials.run(name, trials.config(SCHEDULES[name], seed)) for seed in seeds]
-        found += trial_measurements(f"{prefix}.{name}", made)
-        found.append(timed(trials, f"{prefix}.{name}", made[0].config, rounds))
-    return found
+        configs = [trials.config(SCHEDULES[name], seed) for seed in seeds]
+        made, diverged = trials.run_all(name, configs)
+        lost += diverged
+        if made:
+            found += trial_measurements(f"{prefix}.{name}", made)
+            found.append(timed(trials, f"{prefix}.{name}", made[0].config, rounds))
+    return found, lost
 
 
 def page(prefix: str, names: Sequence[str], found: Sequence[Measurement]) -> str:
@@ -100,6 +103,7 @@ def page(prefix: str, names: Sequence[str], found: Sequence[Measurement]) -> str
         size: sorted(
             (value[f"{name}.cost.ratio_to_largest"], value[f"{name}.wer.{size}"], name)
             for name in names
+            if f"{name}.wer.{size}" in value
         )
         for size in SIZES
     }
@@ -133,11 +137,12 @@ def main() -> int:
         args.seeds, args.rounds = args.seeds[:1], 2
 
     def run(trials: Trials) -> tuple[list[Measurement], str]:
-        found = measure(trials, args.name, names, args.seeds, args.rounds)
+        found, lost = measure(trials, args.name, names, args.seeds, args.rounds)
         (args.out / "cost_curve.html").write_text(page(args.name, names, found), "utf-8")
         figures = {**FIGURES, "wall over largest": "cost.wall_ratio"}
         steps = f"Every schedule: {trials.base.schedule.steps} steps."
-        return found, f"{steps}\n\n{summary(args.name, names, found, figures)}"
+        text = "\n\n".join([steps, summary(args.name, names, found, figures), *lost])
+        return found, text
 
     return run_benchmark("cost_curve", args, run)
 

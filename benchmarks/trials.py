@@ -9,6 +9,7 @@ work folder as long as no two work on the same trial.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from statistics import mean
 
@@ -17,6 +18,7 @@ from spine_system import write_subnet
 from todm.core.artifact import Artifact
 from todm.core.config import SupernetConfig
 from todm.core.data_config import Split
+from todm.core.errors import GateError
 from todm.core.ledger import TrainingLedger
 from todm.core.overrides import apply_overrides
 from todm.core.report import Measurement, Report
@@ -30,6 +32,7 @@ from todm.train.run import run as run_train
 
 SIZES = ("largest", "middle", "smallest")
 DELAYS = ("median", "p95")
+DIVERGED = "diverged.txt"
 
 
 @dataclass(frozen=True)
@@ -86,20 +89,47 @@ class Trials:
         """Return an arm's configuration."""
         return apply_overrides(self.base, [*overrides, f"seed={seed}"])
 
+    def folder(self, config: SupernetConfig) -> Path:
+        """Return where the training of a configuration on this corpus lies."""
+        parts = f"{config.digest()} {self.corpus.artifact.digest}"
+        return self.work / sha256(parts.encode()).hexdigest()[:16]
+
+    def run_all(
+        self, name: str, configs: Sequence[SupernetConfig]
+    ) -> tuple[list[Trial], list[str]]:
+        """Run one arm's configurations; return the trials and why others have none."""
+        made, lost = [], []
+        for config in configs:
+            try:
+                made.append(self.run(name, config))
+            except GateError as error:
+                lost.append(f"{name}, seed {config.seed}: diverged ({error})")
+        return made, lost
+
     def run(self, name: str, config: SupernetConfig) -> Trial:
-        """Train and recognise, or read what was made before."""
-        digest = config.digest()[:16]
-        folder = self.work / digest
+        """Train and recognise, or read what was made before.
+
+        Raises:
+            GateError: the training diverged, now or before; it is not repeated.
+        """
+        folder = self.folder(config)
+        diverged = folder / DIVERGED
+        if diverged.is_file():
+            raise GateError(diverged.read_text("utf-8"))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "name.txt").write_text(f"{name}, seed {config.seed}\n", "utf-8")
         book = StageBook(folder)
-        supernet = book.run(
-            "supernet",
-            "supernet",
-            [config.to_json(), self.corpus.artifact.digest],
-            lambda out: run_train(config, self.corpus_path, out),
-            silent=False,
-        )
+        try:
+            supernet = book.run(
+                "supernet",
+                "supernet",
+                [config.to_json(), self.corpus.artifact.digest],
+                lambda out: run_train(config, self.corpus_path, out),
+                silent=False,
+            )
+        except GateError as error:
+            diverged.write_text(str(error), "utf-8")
+            raise
         reports = {size: self._recognised(book, supernet, config, size) for size in SIZES}
         return Trial(config, supernet, reports)
 

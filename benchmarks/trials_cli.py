@@ -11,7 +11,7 @@ from spine_table import everything, made_with, number, table
 from trials import SIZES, Trials
 
 from todm.core.data_config import PrepareConfig, SourceConfig, StringConfig, TokenConfig
-from todm.core.errors import TodmError
+from todm.core.errors import ConfigError, TodmError
 from todm.core.report import Measurement, Report, environment
 from todm.features.wav import write_wav
 from todm.prepare.run import run as run_prepare
@@ -46,13 +46,18 @@ def parser(title: str, arms: Collection[str], *, seeds: Sequence[int]) -> argpar
     add("--name", help="of the set in the figures [the corpus's folder]")
     add("--recipe", help="base configuration, such as fsdd")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="changes it for every arm")
-    add("--only", type=names_of(arms), help="comma-separated arms; writes into --work alone")
+    add(
+        "--only",
+        type=names_of(arms),
+        help="comma-separated arms; writes into --work, as fewer seeds do",
+    )
     add("--seeds", type=numbers, default=tuple(seeds), help=f"[{','.join(map(str, seeds))}]")
     add("--split", choices=("dev", "test"), default="dev", help="what is recognised [dev]")
     add("--work", type=Path, help="folder of all trainings; a run that was cut off goes on there")
     add("--threads", type=int, default=1, help="of training [1]")
     add("--quick", action="store_true", help="a tiny trial on tones; learns nothing")
     add("--out", type=Path, help="folder of the results [benchmarks/results; --work if partial]")
+    made.set_defaults(all_seeds=tuple(seeds))
     return made
 
 
@@ -60,13 +65,13 @@ def trials_of(args: argparse.Namespace, work: Path) -> Trials:
     """Return the trials that the command line asks for.
 
     Raises:
-        SystemExit: neither a corpus with a recipe nor ``--quick``.
+        ConfigError: neither a corpus with a recipe nor ``--quick``.
     """
     if args.quick:
         corpus, recipe = tone_corpus(work / "tones"), "tiny"
         args.set = ["schedule.steps=10", "run.eval_every_steps=10", *args.set]
     elif args.corpus is None or args.recipe is None:
-        raise SystemExit("give --corpus FOLDER and --recipe NAME, or --quick")
+        raise ConfigError("give --corpus FOLDER and --recipe NAME, or --quick")
     else:
         corpus, recipe = args.corpus, args.recipe
     return Trials(
@@ -89,7 +94,7 @@ def run_benchmark(
         args: Of ``parser``; ``args.out`` and ``args.work`` are filled in.
         measure: Returns the figures and the page's text above the table of all of them.
     """
-    partial = args.only is not None or args.quick
+    partial = args.only is not None or args.quick or args.seeds != args.all_seeds
     try:
         with tempfile.TemporaryDirectory(prefix=f"todm-{stem}-") as scratch:
             args.work = args.work or Path(scratch if args.quick else f"runs/{stem}")

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from todm.core.errors import GateError
+from todm.core.overrides import apply_overrides
 from todm.core.report import Report
+from todm.recipes import recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = ("largest", "middle", "smallest")
@@ -45,7 +48,7 @@ def test_cost_curve_measures_schedules_and_repeats_nothing(tmp_path, monkeypatch
     assert Report.read_json(tmp_path / "cost_curve.json").measurements == report.measurements
 
 
-def test_ablations_take_the_same_macs_and_name_what_they_leave_out(tmp_path, monkeypatch, capsys):
+def test_ablations_take_the_same_macs_and_name_what_diverged(tmp_path, monkeypatch):
     import ablations
 
     arms = {
@@ -53,12 +56,14 @@ def test_ablations_take_the_same_macs_and_name_what_they_leave_out(tmp_path, mon
         "late": ablations.late(0.5),
         "importance": (ablations.IMPORTANCE,),
         "top": (ablations.TOP_DROP,),
-        "unknown": (f"{ablations.MIXERS}no_such_option=3",),
+        "wild": ("optim.lr=7",),
     }
     monkeypatch.setattr(ablations, "ARMS", arms)
     monkeypatch.setattr(ablations, "QUICK", tuple(arms))
     monkeypatch.setattr(ablations, "SHAPE_STEPS", 2)
-    assert run(ablations, monkeypatch, "--quick", "--work", tmp_path, "--name", "tones") == 0
+    calls = diverging(monkeypatch, lr=7)
+    arguments = ("--quick", "--work", tmp_path, "--name", "tones")
+    assert run(ablations, monkeypatch, *arguments) == 0
     report = Report.read_json(tmp_path / "ablations.json")
     names = {m.name.split(".")[1] for m in report.measurements}
     assert names == {"default", "late", "importance", "top"}
@@ -66,28 +71,53 @@ def test_ablations_take_the_same_macs_and_name_what_they_leave_out(tmp_path, mon
     assert macs["late"] == pytest.approx(macs["default"], rel=0.15)  # whole steps, short batches
     assert macs["importance"] == pytest.approx(macs["default"], rel=0.15)
     page = (tmp_path / "ablations.md").read_text("utf-8")
-    assert "Left out: unknown: " in page
-    assert "no_such_option" in page
-    assert "left out: unknown" in capsys.readouterr().err
+    assert "wild, seed 0: diverged (ten bad steps)" in page
+    assert len(calls) == 1
+    assert run(ablations, monkeypatch, *arguments) == 0
+    assert len(calls) == 1  # what diverged is not tried again
+    assert "diverged (ten bad steps)" in (tmp_path / "ablations.md").read_text("utf-8")
 
 
-def test_every_arm_is_written_for_this_configuration():
-    """Overrides are dotted assignments, and what the default already says is no arm."""
+def diverging(monkeypatch, lr):
+    """Let trainings at a rate diverge; return the list that each of them joins."""
+    import trials
+
+    train, calls = trials.run_train, []
+
+    def diverge(config, corpus, out):
+        if config.optim.lr != lr:
+            return train(config, corpus, out)
+        calls.append(out)
+        raise GateError("ten bad steps")
+
+    monkeypatch.setattr(trials, "run_train", diverge)
+    return calls
+
+
+def test_every_arm_changes_the_configuration_each_in_its_own_way():
     import ablations
     import cost_curve
 
-    for overrides in (*ablations.ARMS.values(), *cost_curve.SCHEDULES.values()):
-        own = (ablations.IMPORTANCE, ablations.TOP_DROP)
-        assert all("=" in text or text in own for text in overrides)
-    known = [o for o in cost_curve.SCHEDULES.values() if o]
-    assert len({tuple(o) for o in known}) == len(known)
+    base = recipe("fsdd", 12)
+    for arms in (ablations.ARMS, cost_curve.SCHEDULES):
+        made = {}
+        for name, overrides in arms.items():
+            own = [t for t in overrides if t not in (ablations.IMPORTANCE, ablations.TOP_DROP)]
+            if len(own) == len(overrides):  # a depth order is written when it is known
+                made[name] = apply_overrides(base, own).digest()
+        assert len(made) >= len(arms) - 2
+        assert len(set(made.values())) == len(made)
 
 
-def test_wrong_arguments_say_what_is_right(monkeypatch, capsys):
+def test_wrong_arguments_say_what_is_right(monkeypatch, capsys, tmp_path):
+    import ablations
     import cost_curve
 
-    with pytest.raises(SystemExit, match="--corpus"):
-        run(cost_curve, monkeypatch)
+    assert run(cost_curve, monkeypatch, "--work", tmp_path) == 2
+    assert "give --corpus FOLDER" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run(cost_curve, monkeypatch, "--only", "f100,nonsense")
     assert "nonsense: there are alone, f100" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(ablations, monkeypatch, "--quick", "--set", "schedule.steps=9")
+    assert "give --steps" in capsys.readouterr().err
