@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from spine_table import made_with
 
-from todm.core.report import Measurement, Report, environment
+from todm.core.report import Environment, Measurement, Report, environment
 
 SEED = 0
 RESULT = Path(__file__).parent / "results" / "rnnt_loss.json"
@@ -91,8 +92,8 @@ class Worker:
             text=True,
         )
 
-    def milliseconds(self, job: dict[str, Any]) -> float:
-        """Run a job once."""
+    def once(self, job: dict[str, Any]) -> tuple[float, float]:
+        """Run a job once; return its milliseconds and its loss."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(job) + "\n")
@@ -100,7 +101,8 @@ class Worker:
         answer = self.process.stdout.readline()
         if not answer:
             raise SystemExit(f"{self.python}: the worker died at {job}")
-        return float(json.loads(answer)["ms"][0])
+        found = json.loads(answer)
+        return float(found["ms"][0]), float(found["loss"])
 
     def megabytes(self, job: dict[str, Any]) -> float:
         """Run a job in a fresh process for its memory."""
@@ -136,11 +138,15 @@ def measure(
     logits_bytes = 4 * shape.batch * shape.frames * (shape.labels + 1) * symbols
     forms = [f for f in workers if f.endswith("pruned") or logits_bytes <= FULL_BYTES]
     times_ms: dict[str, list[float]] = {form: [] for form in forms}
+    losses: dict[str, float] = {}
     for turn in range(repeats + 1):
         for form in forms:
-            found_ms = workers[form].milliseconds(shape.job(form, symbols))
+            found_ms, losses[form] = workers[form].once(shape.job(form, symbols))
             if turn:
                 times_ms[form].append(found_ms)
+    full = [losses[form] for form in forms if form.endswith("full")]
+    if any(not math.isclose(loss, full[0], rel_tol=1e-4) for loss in full):
+        raise SystemExit(f"{shape.name}: the full losses are not one: {losses}")
     memory_mb = {form: workers[form].megabytes(shape.job(form, symbols)) for form in forms}
     found = []
     for form in forms:
@@ -197,13 +203,13 @@ def means(measurements: Sequence[Measurement]) -> list[Measurement]:
     return found
 
 
-def table(report: Report, peers: str) -> str:
+def table(report: Report) -> str:
     """Return the figures as Markdown."""
     env = report.environment
     lines = [
         "# Transducer losses on a CPU",
-        f"`{env.command}` on {env.cpu} ({env.cores} shared cores, one thread), torch "
-        f"{env.versions['torch']}, {env.date}. Peers: {peers}. Additive joiner, forward and "
+        f"{made_with(env)} One thread; the peers are k2's and torchaudio's, under their own torch. "
+        "Additive joiner, forward and "
         f"backward, {S_RANGE} kept positions. For orientation, published with LibriSpeech shapes "
         "and 500 symbols on an unnamed GPU "
         "(github.com/csukuangfj/transducer-loss-benchmarking, batch of 30): torchaudio 544 ms and "
@@ -223,17 +229,20 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def versions(python: str | None) -> str:
-    """Return what the peers' interpreter has."""
+def with_peers(env: Environment, python: str | None) -> Environment:
+    """Return the environment with what the peers' interpreter has."""
     if python is None:
-        return "none (no interpreter named)"
+        return env
     code = (
-        "import sys, torch, torchaudio; from importlib.metadata import version; "
-        "print('Python', sys.version.split()[0], '; torch', torch.__version__, '; torchaudio', "
-        "torchaudio.__version__, '; k2', version('k2'))"
+        "import json, sys, torch, torchaudio; from importlib.metadata import version; "
+        "print(json.dumps({'peers.python': sys.version.split()[0], "
+        "'peers.torch': torch.__version__, 'peers.torchaudio': torchaudio.__version__, "
+        "'peers.k2': version('k2')}))"
     )
     done = subprocess.run([python, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout.strip().replace(" ;", ",")
+    peers = json.loads(done.stdout)
+    command = f"{K2_PYTHON}=PYTHON39 {env.command}"
+    return env.model_copy(update={"versions": {**env.versions, **peers}, "command": command})
 
 
 def main() -> None:
@@ -241,8 +250,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="two tiny shapes, under a minute")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--out", type=Path, help=f"the report [{RESULT.name} in results]")
     args = parser.parse_args()
+    out: Path = args.out or (Path("runs/quick") / RESULT.name if args.quick else RESULT)
     python = os.environ.get(K2_PYTHON)
     workers = dict.fromkeys(OURS, Worker(sys.executable))
     if python:
@@ -255,13 +265,14 @@ def main() -> None:
     for worker in set(workers.values()):
         worker.close()
     measurements = [*means(measurements), *measurements]
-    report = Report(environment=environment((SEED,)), measurements=tuple(measurements))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    report.write_json(args.out)
-    args.out.with_suffix(".md").write_text(table(report, versions(python)), "utf-8")
+    env = with_peers(environment((SEED,)), python)
+    report = Report(environment=env, measurements=tuple(measurements))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    report.write_json(out)
+    out.with_suffix(".md").write_text(table(report), "utf-8")
     for m in means(measurements):
         print(f"{m.name} {m.value:.3f}")
-    print(f"{args.out} and {args.out.with_suffix('.md').name}")
+    print(f"{out} and {out.with_suffix('.md').name}")
 
 
 if __name__ == "__main__":

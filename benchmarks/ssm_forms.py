@@ -22,6 +22,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from spine_table import made_with
 from torch import Tensor
 
 from todm.core.contract import contract_of
@@ -203,8 +204,7 @@ def table(report: Report) -> str:
     env = report.environment
     lines = [
         "# Forms of the state-space scan",
-        f"`{env.command}` on {env.cpu} ({env.cores} shared cores, one thread), torch "
-        f"{env.versions['torch']}, {env.date}. TOEPLITZ_MAX_FRAMES = {TOEPLITZ_MAX_FRAMES}.",
+        f"{made_with(env)} One thread. TOEPLITZ_MAX_FRAMES = {TOEPLITZ_MAX_FRAMES}.",
         "| figure | value | unit | low | high | n | note |\n|---|---|---|---|---|---|---|",
     ]
     rows = [
@@ -218,8 +218,9 @@ def main() -> None:
     """Measure and write the report and its table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a shape or two, in under a minute")
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--out", type=Path, help=f"the report [{RESULT.name} in results]")
     args = parser.parse_args()
+    out: Path = args.out or (Path("runs/quick") / RESULT.name if args.quick else RESULT)
     torch.set_num_threads(1)
     shapes, repeats = ([(4, 64), (4, 512)], 3) if args.quick else (product(BATCHES, LENGTHS), 25)
     spec = net(small_space(12), quick=args.quick)
@@ -227,10 +228,10 @@ def main() -> None:
         measurements = training(shapes, repeats)
         measurements += streaming(spec, Path(folder), 20 if args.quick else 400)
     report = Report(environment=environment((SEED,)), measurements=tuple(measurements))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    report.write_json(args.out)
-    args.out.with_suffix(".md").write_text(table(report), "utf-8")
-    print(f"{args.out} and {args.out.with_suffix('.md').name}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    report.write_json(out)
+    out.with_suffix(".md").write_text(table(report), "utf-8")
+    print(f"{out} and {out.with_suffix('.md').name}")
 
 
 if __name__ == "__main__":

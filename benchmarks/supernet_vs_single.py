@@ -27,7 +27,7 @@ from twins_runs import Shelf, Workers
 from twins_table import render, svg_name, wer_by_macs
 
 from todm.core.artifact import is_complete, load_artifact
-from todm.core.errors import TodmError
+from todm.core.errors import ConfigError, TodmError
 from todm.core.report import Report, environment
 from todm.data.manifest import open_corpus
 from todm.flows.stages import StageBook
@@ -116,6 +116,8 @@ def run(args: argparse.Namespace, work: Path) -> None:
             sets[name] = twins
         elif name in DEFAULT_SETS:
             absent.append(name)
+    if not sets:
+        raise ConfigError(f"{work}: no set is prepared there; correct --work, or train first")
     if not args.report:
         Workers(shelf, args.jobs).work([sets[name] for name in wanted])
     out = args.out or (work if args.quick else RESULTS)

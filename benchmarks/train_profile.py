@@ -12,6 +12,7 @@ machine's other work counts less; figures are medians over steps, low and high t
 """
 
 import argparse
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,10 +24,12 @@ from unittest import mock
 
 import numpy as np
 import torch
+from spine_table import made_with
 from torch import Tensor, nn
 
 from todm.core.config import OptimConfig, SupernetConfig
 from todm.core.data_config import PrepareConfig, SourceConfig, TokenConfig
+from todm.core.errors import TodmError
 from todm.core.report import Measurement, Report, environment
 from todm.core.rng import derive_seed
 from todm.core.space import SearchSpace
@@ -45,7 +48,7 @@ from todm.train.supernet import SupernetTask
 
 SEED = 0
 RESULT = Path(__file__).parent / "results" / "train_profile.json"
-PARTS = ("data", "front", "encoder", "joiner_loss", "distill", "optimizer")
+PARTS = ("data", "front", "encoder", "joiner_loss", "distill", "ledger", "optimizer")
 WARMUP_STEPS = 3
 WORDS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
 NUM_SOUNDS = 320
@@ -152,6 +155,7 @@ class Profile:
             watch.mark("joiner_loss", "forward")
             loss.backward()
             watch.mark(watch.reached, "backward")
+        watch.mark("ledger", "run")
         self._optimizer.step()
         self._optimizer.zero_grad()
         watch.mark("optimizer", "run")
@@ -242,9 +246,8 @@ def table(report: Report) -> str:
     largest = max(parts, key=lambda name: parts[name])
     lines = [
         "# Profile of a training step",
-        f"`{env.command}` on {env.cpu} ({env.cores} shared cores, one thread), torch "
-        f"{env.versions['torch']}, {env.date}. Largest part: **{largest.removeprefix('share.')}**, "
-        f"{parts[largest]:.0%} of a step.",
+        f"{made_with(env)} One thread. Data are reading, augmentation and features. Largest part: "
+        f"**{largest.removeprefix('share.')}**, {parts[largest]:.0%} of a step.",
         "| figure | value | unit | low | high | n | note |\n|---|---|---|---|---|---|---|",
     ]
     rows = [
@@ -254,21 +257,26 @@ def table(report: Report) -> str:
     return "\n\n".join(lines) + "\n" + "\n".join(rows) + "\n"
 
 
-def main() -> None:
+def main() -> int:
     """Measure and write the report and its table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="small nets, in under a minute")
     parser.add_argument("--recipe", default=None, help="whose step is timed (fsdd)")
     parser.add_argument("--corpus", type=Path, help="a prepared corpus; else noise of its lengths")
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--out", type=Path, help=f"the report [{RESULT.name} in results]")
     args = parser.parse_args()
+    out: Path = args.out or (Path("runs/quick") / RESULT.name if args.quick else RESULT)
     torch.set_num_threads(1)
     name = args.recipe or ("tiny" if args.quick else "fsdd")
     steps, turns = (3, 4) if args.quick else (40, 60)
-    with tempfile.TemporaryDirectory() as folder:
-        corpus = open_corpus(args.corpus) if args.corpus else sound_corpus(Path(folder))
-        config = recipe(name, corpus.table.size)
-        measurements = shares(config, corpus, steps)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            corpus = open_corpus(args.corpus) if args.corpus else sound_corpus(Path(folder))
+            config = recipe(name, corpus.table.size)
+            measurements = shares(config, corpus, steps)
+    except TodmError as error:
+        print(f"train_profile: {error}", file=sys.stderr)
+        return error.exit_code
     measurements += optimizers(name, config.space, turns)
     if not args.quick:
         measurements += optimizers("librispeech", librispeech_space(500), turns // 2)
@@ -277,11 +285,12 @@ def main() -> None:
     headline = {"name": "optim.scaled_adam_over_adamw.time"}
     measurements.append(worst.model_copy(update=headline))
     report = Report(environment=environment((SEED,)), measurements=tuple(measurements))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    report.write_json(args.out)
-    args.out.with_suffix(".md").write_text(table(report), "utf-8")
-    print(f"{args.out} and {args.out.with_suffix('.md').name}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    report.write_json(out)
+    out.with_suffix(".md").write_text(table(report), "utf-8")
+    print(f"{out} and {out.with_suffix('.md').name}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -146,10 +146,21 @@ class TwinSet:
         return found
 
     def config(self, net: str, lr: float, seed: int) -> SupernetConfig:
-        """Return the whole configuration of a training."""
+        """Return the whole configuration of a training.
+
+        Raises:
+            ConfigError: the supernet's overrides reach what the twins share.
+        """
         own = [f"optim.lr={lr}", f"seed={seed}"]
         if net == SUPERNET:
-            return apply_overrides(self.base, [*self.plan.supernet_overrides, *own])
+            found = apply_overrides(self.base, [*self.plan.supernet_overrides, *own])
+            for part in ("data", "loss", "schedule"):
+                if getattr(found, part) != getattr(self.base, part):
+                    raise ConfigError(
+                        f"{self.name}: supernet_overrides change {part}, which the twins share; "
+                        "move that to overrides"
+                    )
+            return found
         return apply_overrides(twin_config(self.base, self.specs[net]), own)
 
     def run(self, net: str, lr: float, seed: int) -> Run:

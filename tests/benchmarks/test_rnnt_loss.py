@@ -1,6 +1,7 @@
 """The benchmark of transducer losses runs, and its two forms of ours are what they say."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -49,4 +50,22 @@ def test_quick_run_writes_the_report_and_its_table(tmp_path, monkeypatch):
     bench.main()
     report = Report.read_json(out)
     assert report.value("cpu.pruned_over_full.time") > 0
+    if os.environ.get(bench.K2_PYTHON):
+        assert report.value("cpu.pruned_over_k2.time") > 0
+        assert "peers.k2" in report.environment.versions
     assert "cpu.ours_pruned.memory" in out.with_suffix(".md").read_text("utf-8")
+
+
+def test_full_losses_that_differ_end_the_run(monkeypatch):
+    """Forms of one loss are timed on one task only."""
+
+    class Wrong:
+        def __init__(self, loss):
+            self.loss = loss
+
+        def once(self, _):
+            return 1.0, self.loss
+
+    workers = {"ours_full": Wrong(2.0), "torchaudio_full": Wrong(2.1)}
+    with pytest.raises(SystemExit, match="the full losses are not one"):
+        bench.measure(bench.QUICK[0], workers, 30, 1)

@@ -1,5 +1,6 @@
 """The twins' plan, their runs through kills, their scores and the table of a made-up outcome."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -104,6 +105,13 @@ def test_a_twin_is_trained_as_the_supernet_but_alone(twins):
         assert twin.space.count() == 1
     assert twins.config("largest", 0.02, 5).dropout.rate == supernet.dropout.rate
     assert twins.config("smallest", 0.02, 5).dropout.rate == 0.0
+
+
+def test_what_the_twins_share_is_no_override_of_the_supernet(twins):
+    late = ("sandwich.start_fraction=0.5", "schedule.hold_fraction=0.5")
+    plan = twins.plan.model_copy(update={"supernet_overrides": late})
+    with pytest.raises(ConfigError, match="supernet_overrides change schedule, which the twins"):
+        dataclasses.replace(twins, plan=plan).config("supernet", 0.02, 5)
 
 
 def test_a_size_with_two_dropout_rates_is_refused(twins):
