@@ -39,7 +39,7 @@ from todm.kernels.ssm import ssm_fft, ssm_toeplitz
 from todm.layers import mixers
 from todm.layers.mhssm import MHSSM
 from todm.models.rnnt import Transducer
-from todm.recipes.asr import HEAD_DIM, HEADS, small_space
+from todm.recipes.spaces import small_space
 from todm.runtimes.executorch import ExecutorchSteps
 from todm.runtimes.ort import OrtSteps
 
@@ -135,16 +135,18 @@ def forward_backward(form: Callable[..., Tensor], u_BTHP: Tensor, k_HT: Tensor) 
 
 def training(shapes: Iterable[tuple[int, int]], repeats: int) -> list[Measurement]:
     """Time forward and backward of both training forms at each batch and length."""
+    mixer = small_space(12).largest.blocks[0].mixer
+    heads, width = mixer.num_heads, mixer.head_dim
     found = []
     for batch, frames in shapes:
         g = torch.Generator().manual_seed(derive_seed(SEED, frames, "ssm_forms"))
-        u = torch.randn(batch, frames, HEADS, HEAD_DIM, generator=g).requires_grad_()
-        k = torch.randn(HEADS, frames, generator=g).requires_grad_()
+        u = torch.randn(batch, frames, heads, width, generator=g).requires_grad_()
+        k = torch.randn(heads, frames, generator=g).requires_grad_()
         runs = {
             name: partial(forward_backward, form, u, k) for name, form in TRAINING_FORMS.items()
         }
         times_ms, shape = in_turns(runs, repeats), f"b{batch}.t{frames}"
-        note = f"forward and backward, batch {batch}, {HEADS} heads of {HEAD_DIM}"
+        note = f"forward and backward, batch {batch}, {heads} heads of {width}"
         found += [measured(f"ssm_forms.{n}_ms.{shape}", times_ms[n], note) for n in runs]
         found.append(ratio(f"ssm_forms.fft_over_toeplitz.{shape}", times_ms, "fft", "toeplitz"))
         print(f"{shape}: fft over toeplitz {found[-1].value:.2f}", flush=True)

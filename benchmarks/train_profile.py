@@ -40,7 +40,7 @@ from todm.models.rnnt import Transducer
 from todm.optim.build import StepOptimizer, build_optimizer
 from todm.prepare.run import run as prepare
 from todm.recipes import recipe
-from todm.recipes.librispeech import librispeech_space
+from todm.recipes.spaces import librispeech_space
 from todm.train.distil import distillation
 from todm.train.loop import seeded
 from todm.train.run import new_model

@@ -23,7 +23,7 @@ from todm.core.cost import (
 from todm.core.specs import BlockSpec, FrontSpec, MHSSMSpec, PredictorSpec, SubnetSpec
 from todm.models.rnnt import Transducer
 from todm.models.slicing import num_parameters as torch_parameters
-from todm.recipes.asr import small_space
+from todm.recipes.spaces import small_space
 
 
 def random_spec(seed: int) -> SubnetSpec:

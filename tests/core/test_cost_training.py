@@ -19,7 +19,7 @@ from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
 from todm.kernels import ssm
 from todm.losses.simple_transducer import simple_transducer_loss
 from todm.models.rnnt import Transducer
-from todm.recipes.asr import small_space
+from todm.recipes.spaces import small_space
 
 
 def spec_of(ffn=24, heads=4, modes=5, layers=2, joiner=12, lookahead=0, **form):

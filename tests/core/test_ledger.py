@@ -6,7 +6,7 @@ import pytest
 
 from todm.core.cost_training import TrainingShape, training_macs
 from todm.core.ledger import TrainedNet, TrainingLedger
-from todm.recipes.asr import small_space
+from todm.recipes.spaces import small_space
 
 SPACE = small_space(12)
 SHAPES = [TrainingShape(batch=b, frames=f, target_len=u) for b, f, u in [(4, 200, 5), (2, 96, 3)]]

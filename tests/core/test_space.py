@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from todm.core.errors import ConfigError
 from todm.core.space import SearchSpace, spread_order
 from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
-from todm.recipes.asr import small_space
+from todm.recipes.spaces import small_space
 
 
 def tiny_space(layers=2, lookaheads=(0,), **changes):

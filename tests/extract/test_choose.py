@@ -11,7 +11,7 @@ from todm.core.profile import Budget, DeviceProfile
 from todm.extract.choose import MAX_TRIES, candidates, choose
 from todm.extract.constraints import arithmetic, for_device, judged_budgets, verdicts_of
 from todm.extract.evaluate import by_preference, neighbours, standard_error
-from todm.recipes.asr import small_space
+from todm.recipes.spaces import small_space
 
 SPACE = small_space(12)
 WORDS = 300

@@ -8,7 +8,7 @@ from todm.core.cost import chunk_macs
 from todm.core.specs import BlockSpec, MHSSMSpec, SubnetSpec
 from todm.layers.block import Block
 from todm.layers.dropout import DropoutPlan, dropout_plan
-from todm.recipes.asr import small_space
+from todm.recipes.spaces import small_space
 
 SPACE = small_space(5)  # FFN 128, 256, 384, 512; heads 4, 8, 12, 16
 

@@ -18,35 +18,10 @@ from pathlib import Path
 
 from todm.core.config import LossConfig, OptimConfig, RunConfig, ScheduleConfig, SupernetConfig
 from todm.core.data_config import AugmentConfig, LoaderConfig
-from todm.core.space import SearchSpace, spread_order
-from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
+from todm.recipes.spaces import librispeech_space
 
-LAYERS, MODEL_DIM, FFN_DIM, HEADS, HEAD_DIM, MODES, JOINER_DIM = 22, 512, 2112, 32, 16, 16, 512
 NOISE_DIR = Path("musan")
 """MUSAN (openslr.org/17) below the working folder; --set data.augment.noise_dir names another."""
-
-
-def librispeech_space(vocab_size: int) -> SearchSpace:
-    """Return the space from 6.0 to 66.4 M parameters (at 500 symbols)."""
-    mixer = MHSSMSpec(num_heads=HEADS, head_dim=HEAD_DIM, state_dim=MODES)
-    largest = SubnetSpec(
-        model_dim=MODEL_DIM,
-        blocks=tuple(
-            BlockSpec(source_layer=layer, ffn_dim=FFN_DIM, mixer=mixer) for layer in range(LAYERS)
-        ),
-        predictor=PredictorSpec(embed_dim=MODEL_DIM),
-        joiner_dim=JOINER_DIM,
-        vocab_size=vocab_size,
-    )
-    return SearchSpace(
-        largest=largest,
-        depths=(7, 10, 13, 16, 19, 22),
-        depth_order=spread_order(LAYERS),
-        ffn_dims=(528, 1056, 1584, 2112),
-        heads=(8, 16, 24, 32),
-        state_dims=(8, 12, 16),
-        joiner_dims=(128, 256, 384, 512),
-    )
 
 
 AUGMENT = AugmentConfig(
