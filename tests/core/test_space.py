@@ -163,7 +163,7 @@ def test_one_lookahead_is_no_decision():
     [
         ({"ffn_dims": (8, 4)}, "ffn_dims must ascend"),
         ({"ffn_dims": (4,)}, "ffn_dims must ascend and end with the largest net's 8"),
-        ({"heads": (3, 4)}, "heads must be even"),
+        ({"heads": (3, 4)}, "heads: num_heads: Input should be a multiple of 2"),
         ({"depth_order": (0, 0)}, "depth_order must name every layer once"),
         ({"depths": ()}, "depths"),
         ({"lookaheads": (1, 0)}, "lookaheads must ascend and end with the largest net's 0"),

@@ -21,7 +21,8 @@ class MixerSizes(Value, ABC):
     """What the rest of todm asks of a mixer's spec, whatever its kind."""
 
     elastic: ClassVar[tuple[str, ...]]
-    """Fields in which the nets of one supernet differ, each a prefix; the others are fixed."""
+    """Fields in which the nets of one supernet differ, each a prefix; the others are fixed. A
+    search space holds allowed values of each (``core.space.AXIS_VALUES`` says where)."""
 
     @property
     @abstractmethod
@@ -35,7 +36,7 @@ class MixerSizes(Value, ABC):
 
     @abstractmethod
     def axes(self) -> dict[str, int]:
-        """Return the elastic axes by their short names."""
+        """Return the values of ``elastic``, in that order, by their short names."""
 
     @abstractmethod
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -109,7 +110,39 @@ class MHSSMSpec(MixerSizes):
         return {**conv, "ssm": (self.num_heads, 2 * self.state_dim, self.head_dim)}
 
 
-MixerSpec = MHSSMSpec
+class PGNSpec(MixerSizes):
+    """A parallel gated network (Jia et al. 2024, arXiv 2409.17703) over the last frames."""
+
+    elastic: ClassVar[tuple[str, ...]] = ("num_heads", "window")
+
+    kind: Literal["pgn"] = "pgn"
+    num_heads: int = Field(ge=1)
+    """Groups of channels kept, a prefix; they are a unit of size only, all see each other."""
+    head_dim: int = Field(ge=1)
+    """Channels of a group, P."""
+    window: int = Field(default=16, ge=1)
+    """Frames of history, W, a prefix of most recent first; the frame itself is not among them."""
+
+    @property
+    def inner_dim(self) -> int:
+        """Channels of the history, H * P."""
+        return self.num_heads * self.head_dim
+
+    @property
+    def width(self) -> int:
+        """Groups of channels."""
+        return self.num_heads
+
+    def axes(self) -> dict[str, int]:
+        """Return groups of channels and window."""
+        return {"heads": self.num_heads, "window": self.window}
+
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the last inputs of the history, oldest first."""
+        return {"history": (self.window, self.inner_dim)}
+
+
+MixerSpec = MHSSMSpec | PGNSpec
 """Which sequence mixer; further kinds join this union."""
 
 
@@ -119,7 +152,7 @@ class BlockSpec(Value):
     source_layer: int = Field(ge=0)
     """Which layer of the supernet this is."""
     ffn_dim: int = Field(ge=1)
-    mixer: MixerSpec
+    mixer: MixerSpec = Field(discriminator="kind")
 
 
 class FrontSpec(Value):
