@@ -173,10 +173,31 @@ class FrontSpec(Value):
 
 
 class PredictorSpec(Value):
-    """Stateless predictor: embedding and a depthwise convolution over the last tokens."""
+    """What reads the last tokens: no state but their ids."""
 
+    kind: Literal["stateless", "pgn"] = Field(
+        default="stateless", exclude_if=lambda kind: kind == "stateless"
+    )
+    """``stateless``: a depthwise convolution over the embeddings. ``pgn``: a parallel gated network
+    (Jia et al. 2024, arXiv 2409.17703), whose window is all tokens but the last."""
     embed_dim: int = Field(ge=1)
-    context_size: int = Field(default=2, ge=1, le=4)
+    context_size: int = Field(default=2, ge=1, le=5)
+    """Tokens that it reads: 1 to 4 for ``stateless``, 2 to 5 for ``pgn``."""
+
+    @model_validator(mode="after")
+    def _context_suits_the_kind(self) -> "PredictorSpec":
+        least, most = (1, 4) if self.kind == "stateless" else (2, 5)
+        if not least <= self.context_size <= most:
+            raise ValueError(
+                f"context_size {self.context_size}: a predictor of kind {self.kind} reads "
+                f"{least} to {most} tokens"
+            )
+        return self
+
+    @property
+    def window(self) -> int:
+        """Tokens before the last one."""
+        return self.context_size - 1
 
 
 class SubnetSpec(Value):

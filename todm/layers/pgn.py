@@ -42,7 +42,7 @@ class PGN(nn.Module):
     def step(self, x_BTF: Tensor, past_BWF: Tensor | None) -> tuple[Tensor, Tensor]:
         """Advance one chunk; return its outputs and the last W inputs. No past: zeros."""
         h_BTD, next_BWF = history(x_BTF, history_kernel(self.taps), self.bias, past_BWF)
-        x_BTGf, h_BTGd = (part.unflatten(-1, (self.groups, -1)) for part in (x_BTF, h_BTD))
+        x_BTGf, h_BTGd = (part.reshape(*part.shape[:2], self.groups, -1) for part in (x_BTF, h_BTD))
         both_BTGC = torch.cat([x_BTGf, h_BTGd], -1)
         gates_BTGC = (both_BTGC.unsqueeze(-2) @ self.gate_weight).squeeze(-2) + self.gate_bias
         return gated(h_BTGd, *gates_BTGC.chunk(2, -1)).flatten(-2), next_BWF
