@@ -6,6 +6,7 @@ N streams, C context, W = C - 1 window, V symbols, E width.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from todm.kernels.history import gated
@@ -16,14 +17,17 @@ from todm.models.predictor import PGNPredictor
 class TabulatedPGN(nn.Module):
     """What a ``PGNPredictor`` computes of a context; tables made in float64."""
 
+    starts: Tensor
+    """Where each token's table begins."""
+
     def __init__(self, predictor: PGNPredictor) -> None:
         super().__init__()
         pgn, embed_VE = predictor.pgn, predictor.embed.weight.detach()
         symbols, width = embed_VE.shape
         taps_EEW = pgn.taps.detach().double().flip(2)  # oldest first, as the ids come
         table_WVE = torch.einsum("ve,dew->wvd", embed_VE.double(), taps_EEW)
-        self.table = nn.Embedding.from_pretrained(table_WVE.flatten(0, 1).float())
-        self.embed = nn.Embedding.from_pretrained(embed_VE.clone())
+        self.table = nn.Parameter(table_WVE.flatten(0, 1).float())
+        self.embed = nn.Parameter(embed_VE.clone())
         self.bias = nn.Parameter(pgn.bias.detach().clone())
         self.register_buffer("starts", symbols * torch.arange(taps_EEW.shape[2]))
         self.gate = DenseLinear(2 * width, 2 * width)
@@ -34,8 +38,8 @@ class TabulatedPGN(nn.Module):
         """Return (N, E) after the last C ids; ids below zero count as zero vectors."""
         known_NC1 = (context_NC >= 0).to(self.bias.dtype)[..., None]
         ids_NC = context_NC.clamp(min=0)
-        rows_NWE = self.table(ids_NC[:, :-1] + self.starts) * known_NC1[:, :-1]
+        rows_NWE = F.embedding(ids_NC[:, :-1] + self.starts, self.table) * known_NC1[:, :-1]
         h_NE = rows_NWE.sum(1) + self.bias
-        x_NE = self.embed(ids_NC[:, -1]) * known_NC1[:, -1]
+        x_NE = F.embedding(ids_NC[:, -1], self.embed) * known_NC1[:, -1]
         gate_NE, candidate_NE = self.gate(torch.cat([x_NE, h_NE], 1)).chunk(2, 1)
         return gated(h_NE, gate_NE, candidate_NE)

@@ -4,6 +4,7 @@ Ids below zero stand for "before the start" and count as zero vectors: stock run
 the predictor with ``[-1, ..., -1, blank]``. B batch, C context, U labels, E width.
 """
 
+import functools
 from abc import ABC, abstractmethod
 from typing import assert_never
 
@@ -57,7 +58,8 @@ class StatelessPredictor(Predictor):
         start[:, -1] = BLANK_ID
         e_BXE = self.embedded(torch.cat([start, targets_BU], 1))
         size = targets_BU.shape[1] + 1
-        return F.silu(sum(e_BXE[:, i : i + size] * self.conv[i] for i in range(self.context_size)))
+        shifted = (e_BXE[:, i : i + size] * self.conv[i] for i in range(self.context_size))
+        return F.silu(functools.reduce(torch.add, shifted))
 
 
 class PGNPredictor(Predictor):
