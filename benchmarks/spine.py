@@ -175,14 +175,14 @@ class Spine:
         def measure(out: Path) -> None:
             config, corpus = system.config, system.opened_corpus
             found = (
-                spine_cost.macs_ratio(config, corpus),
+                spine_cost.macs_ratio(system.supernet),
                 spine_cost.wall_ratio(config, corpus, rounds=rounds, threads=self.threads),
             )
             with write_artifact(out, kind="report") as draft:
                 report = Report(environment=environment((SEED,)), measurements=found)
                 report.write_json(draft.path / REPORT)
 
-        key = [system.config.to_json(), system.corpus.digest, rounds]
+        key = [system.supernet.digest, system.corpus.digest, rounds]
         made = self.book.run("fsdd.cost", "report", key, measure)
         return list(Report.read_json(made.file(REPORT)).measurements)
 

@@ -2,66 +2,48 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean, median
+from statistics import median
 from time import perf_counter
 
 import numpy as np
 import torch
 
-from todm.core.config import SupernetConfig
-from todm.core.cost_training import TrainingShape, step_macs, training_macs
+from todm.core.artifact import Artifact
+from todm.core.config import SandwichConfig, SupernetConfig
+from todm.core.ledger import LARGEST, TrainingLedger
 from todm.core.report import Measurement
 from todm.data.loader import Batch, BatchLoader
 from todm.data.manifest import Corpus
 from todm.models.rnnt import Transducer
+from todm.models.store import LEDGER
 from todm.optim.build import StepOptimizer, build_optimizer
 from todm.train.run import new_model
 from todm.train.sandwich import nets_of_step
 from todm.train.supernet import SupernetTask
 
-SHAPE_STEPS = 150
-"""Steps whose batches are made for their mean shape."""
 WARMUP_ROUNDS = 3
 NUM_DRAWS = 2000
 
 
-def spread_steps(first: int, total: int, count: int) -> list[int]:
-    """Return at most that many steps of ``first .. total - 1``, evenly spread."""
-    count = min(count, total - first)
-    return [first + index * (total - first) // count for index in range(count)]
+def spread(items: Sequence[int], count: int) -> list[int]:
+    """Return at most that many items, evenly spread."""
+    count = min(count, len(items))
+    return [items[index * len(items) // count] for index in range(count)]
 
 
-def mean_shape(config: SupernetConfig, corpus: Corpus) -> TrainingShape:
-    """Return the mean padded shape of the run's batches, speed perturbation included."""
-    loader = BatchLoader(corpus, "train", config.data, config.seed)
-    steps = spread_steps(0, config.schedule.steps, SHAPE_STEPS)
-    batches = [loader.batch(step) for step in steps]
-    return TrainingShape(
-        batch=config.data.batch_size,
-        frames=round(mean(batch.features_BTF.shape[1] for batch in batches)),
-        target_len=round(mean(batch.targets_BU.shape[1] for batch in batches)),
-    )
-
-
-def macs_ratio(config: SupernetConfig, corpus: Corpus) -> Measurement:
-    """Count the MACs of every net that the run trained over those of its largest net alone."""
-    shape = mean_shape(config, corpus)
-    sizes = shape.model_dump()
-    total, distill = config.schedule.steps, config.distill.mode != "none"
-    macs = 0
-    for step in range(total):
-        nets = nets_of_step(
-            config.space, config.sandwich, seed=config.seed, step=step, total_steps=total
-        )
-        macs += step_macs([spec for _, spec in nets], distill=distill, **sizes).total
-    alone = training_macs(config.space.largest, **sizes).total * total
+def macs_ratio(supernet: Artifact) -> Measurement:
+    """Return the MACs of every net that a training ran over those of its largest net alone."""
+    ledger = TrainingLedger.read_json(supernet.file(LEDGER))
+    largest = ledger.nets[LARGEST]
     return Measurement(
         name="cost.ratio_to_largest",
-        value=macs / alone,
+        value=ledger.ratio_to_largest,
         unit="",
-        n=total,
-        note=f"{macs / 1e12:.2f} TMAC over {alone / 1e12:.2f}: the nets of all {total} steps, "
-        f"batches of {shape.batch} x {shape.frames} frames x {shape.target_len} labels (mean)",
+        n=ledger.steps,
+        note=f"{ledger.macs / 1e12:.2f} TMAC over {largest.macs.total / 1e12:.2f}, forward and "
+        f"backward, from the ledger: the nets of all {ledger.steps} steps with the shape of each "
+        f"batch; {largest.utterances} utterances, {largest.frames} of {largest.padded_frames} "
+        "padded frames are speech",
     )
 
 
@@ -78,7 +60,7 @@ class Contender:
         """Return an untrained contender; how long a step takes does not depend on the weights."""
         model = new_model(config, corpus).train()
         task = SupernetTask(config, model, loader, [], corpus.table)
-        return cls(task, model, build_optimizer(model, config.optim))
+        return cls(task, model, build_optimizer(model, config.optim, config.space))
 
     def step_s(self, batch: Batch, step: int) -> float:
         """Train one step and return its seconds: forward, backward and update, no loading."""
@@ -90,21 +72,30 @@ class Contender:
         return perf_counter() - begin_s
 
 
+def steps_by_nets(config: SupernetConfig) -> dict[int, list[int]]:
+    """Return the steps of a run by how many nets they train."""
+    found: dict[int, list[int]] = {}
+    total = config.schedule.steps
+    for step in range(total):
+        nets = nets_of_step(
+            config.space, config.sandwich, seed=config.seed, step=step, total_steps=total
+        )
+        found.setdefault(len(nets), []).append(step)
+    return found
+
+
 def step_times_s(
-    config: SupernetConfig, corpus: Corpus, *, rounds: int, threads: int
+    config: SupernetConfig, corpus: Corpus, steps: Sequence[int], *, threads: int
 ) -> Mapping[str, Sequence[float]]:
     """Time steps of the sandwich and of the largest net alone, in turns on the same batches."""
     torch.set_num_threads(threads)
-    alone = config.sandwich.model_copy(update={"num_random": 0, "smallest": False})
+    alone = SandwichConfig(num_random=0, smallest=0.0)
     loader = BatchLoader(corpus, "train", config.data, config.seed)
     contenders = {
         "sandwich": Contender.of(config, corpus, loader),
         "largest": Contender.of(config.model_copy(update={"sandwich": alone}), corpus, loader),
     }
     times_s: dict[str, list[float]] = {name: [] for name in contenders}
-    total = config.schedule.steps
-    first = int(np.ceil(config.sandwich.start_fraction * total))
-    steps = spread_steps(first, total, rounds)
     warmup = steps[:WARMUP_ROUNDS]
     for turn, step in enumerate([*warmup, *steps]):
         batch = loader.batch(step)
@@ -116,25 +107,37 @@ def step_times_s(
 
 
 def wall_ratio(config: SupernetConfig, corpus: Corpus, *, rounds: int, threads: int) -> Measurement:
-    """Measure the time of a step over that of the largest net alone, as a ratio of medians.
+    """Measure the time of a step over that of the largest net alone, as ratios of medians.
 
-    Steps before the sandwich starts train the largest net alone and count as a ratio of 1.
+    Steps with as many nets form a group of their own, weighed by its share of the run; steps that
+    train the largest net alone count as a ratio of 1.
     """
-    times_s = step_times_s(config, corpus, rounds=rounds, threads=threads)
-    start = config.sandwich.start_fraction
-    pairs_R2 = np.array([times_s["sandwich"], times_s["largest"]]).T
-    drawn = np.random.default_rng(0).integers(0, len(pairs_R2), (NUM_DRAWS, len(pairs_R2)))
-    medians_B2 = np.median(pairs_R2[drawn], axis=1)
-    low, high = np.quantile(medians_B2[:, 0] / medians_B2[:, 1], [0.025, 0.975])
-    sandwich_s, largest_s = (median(times_s[name]) for name in ("sandwich", "largest"))
-    early = f", the first {start:.0%} of the steps counted as 1" if start else ""
+    groups = {n: steps for n, steps in steps_by_nets(config).items() if n > 1}
+    total = config.schedule.steps
+    alone = 1 - sum(len(steps) for steps in groups.values()) / total
+    value, timed, drawn_B, notes = alone, 0, np.full(NUM_DRAWS, alone), []
+    for nets, steps in sorted(groups.items()):
+        chosen, share = spread(steps, rounds), len(steps) / total
+        times_s = step_times_s(config, corpus, chosen, threads=threads)
+        pairs_R2 = np.array([times_s["sandwich"], times_s["largest"]]).T
+        draws = np.random.default_rng(0).integers(0, len(pairs_R2), (NUM_DRAWS, len(pairs_R2)))
+        medians_B2 = np.median(pairs_R2[draws], axis=1)
+        drawn_B += share * medians_B2[:, 0] / medians_B2[:, 1]
+        sandwich_s, largest_s = (median(times_s[name]) for name in ("sandwich", "largest"))
+        value += share * sandwich_s / largest_s
+        timed += len(pairs_R2)
+        notes.append(
+            f"median step of {nets} nets {1000 * sandwich_s:.0f} ms over {1000 * largest_s:.0f} ms"
+            + (f" in {share:.0%} of the steps" if share < 1 else "")
+        )
+    low, high = np.quantile(drawn_B, [0.025, 0.975])
     return Measurement(
         name="cost.wall_ratio_to_largest",
-        value=start + (1 - start) * sandwich_s / largest_s,
+        value=value,
         unit="",
-        low=start + (1 - start) * float(low),
-        high=start + (1 - start) * float(high),
-        n=len(pairs_R2),
-        note=f"median step {1000 * sandwich_s:.0f} ms over {1000 * largest_s:.0f} ms, {threads} "
-        f"threads, in turns on the same batches, without loading{early}; bootstrap over steps",
+        low=float(low),
+        high=float(high),
+        n=max(1, timed),
+        note=f"{'; '.join(notes) or 'the largest net alone'}; {threads} threads, in turns on the "
+        "same batches, without loading; bootstrap over steps",
     )

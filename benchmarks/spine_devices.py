@@ -133,7 +133,8 @@ class Devices:
         if self.shapes is None:
             raise ConfigError(f"{name}: no shapes to take")
         shape, space = self.shapes.all[name].spec, self.system.config.space
-        taken = {key: getattr(shape, key) for key in ("blocks", "joiner_dim", "chunk_frames")}
+        axes = ("blocks", "joiner_dim", "chunk_frames", "lookahead_frames")
+        taken = {key: getattr(shape, key) for key in axes}
         spec = space.largest.model_copy(update=taken)
         if not space.contains(spec):
             raise ConfigError(

@@ -25,6 +25,18 @@ SEED = 1
 """Of corpora, training and search; the demo's, so that its nets are these."""
 
 
+def write_subnet(out: Path, source: Supernet, spec: SubnetSpec, corpus: Artifact) -> None:
+    """Write a net of a supernet as a dense subnet artifact, the supernet's bits."""
+    parents = {"supernet": source.artifact, "corpus": corpus}
+    with write_artifact(out, kind="subnet", parents=parents) as draft:
+        write_model(draft, slice_weights(source.model, spec), source.table)
+        spec.write_json(draft.path / SPEC)
+        draft.body = {
+            "recipe": source.config.recipe,
+            "corpus_path": str(corpus.path.absolute()),
+        }
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a system is made from."""
@@ -98,19 +110,8 @@ class System:
             f"{self.plan.name}.{name}.subnet",
             "subnet",
             [spec.to_json(), self.supernet.digest],
-            lambda out: self._slice(spec, out),
+            lambda out: write_subnet(out, self.opened_supernet, spec, self.corpus),
         )
-
-    def _slice(self, spec: SubnetSpec, out: Path) -> None:
-        source = self.opened_supernet
-        parents = {"supernet": self.supernet, "corpus": self.corpus}
-        with write_artifact(out, kind="subnet", parents=parents) as draft:
-            write_model(draft, slice_weights(source.model, spec), source.table)
-            spec.write_json(draft.path / SPEC)
-            draft.body = {
-                "recipe": self.config.recipe,
-                "corpus_path": str(self.corpus.path.absolute()),
-            }
 
     def evaluation(
         self, label: str, model: Artifact, runtime: str | None, precision: Precision

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from todm.core.report import Measurement, Report
+from todm.core.report import Environment, Measurement, Report
 
 NETS = ("largest", "middle", "smallest")
 DEVICES = ("this_host", "browser_tab", "mcu_arm")
@@ -34,6 +34,14 @@ def required_names() -> set[str]:
     }
 
 
+def made_with(env: Environment) -> str:
+    """Say in a line what a report was made with."""
+    return (
+        f"`{env.command}` on {env.cpu} ({env.cores} cores), commit {env.commit}, Python "
+        f"{env.python}, {', '.join(f'{k} {v}' for k, v in env.versions.items())}, {env.date}."
+    )
+
+
 def number(value: float | None, unit: str) -> str:
     """Return a value with the decimals of its unit."""
     return "" if value is None else f"{value:.{DIGITS.get(unit, 4)}f}"
@@ -42,20 +50,17 @@ def number(value: float | None, unit: str) -> str:
 def render(report: Report, title: str) -> str:
     """Return the whole page."""
     named = {measurement.name: measurement for measurement in report.measurements}
-    env = report.environment
-    where = (
-        f"`{env.command}` on {env.cpu} ({env.cores} cores), commit {env.commit}, Python "
-        f"{env.python}, {', '.join(f'{k} {v}' for k, v in env.versions.items())}, {env.date}."
-    )
+    where = made_with(report.environment)
     return (
         "\n\n".join(
-            [f"# {title}", where, _nets(named), _devices(named), _everything(report.measurements)]
+            [f"# {title}", where, _nets(named), _devices(named), everything(report.measurements)]
         )
         + "\n"
     )
 
 
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
     lines = [headers, ["---"] * len(headers), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -86,7 +91,7 @@ def _nets(named: Named) -> str:
         )
         for net in NETS
     ]
-    return _table(headers, rows)
+    return table(headers, rows)
 
 
 def _devices(named: Named) -> str:
@@ -111,10 +116,11 @@ def _devices(named: Named) -> str:
         )
         for device in DEVICES
     ]
-    return _table(headers, rows)
+    return table(headers, rows)
 
 
-def _everything(measurements: Sequence[Measurement]) -> str:
+def everything(measurements: Sequence[Measurement]) -> str:
+    """Return the table of all figures."""
     headers = ("figure", "value", "unit", "low", "high", "n", "note")
     rows = [
         (
@@ -128,4 +134,4 @@ def _everything(measurements: Sequence[Measurement]) -> str:
         )
         for m in measurements
     ]
-    return _table(headers, rows)
+    return table(headers, rows)

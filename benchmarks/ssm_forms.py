@@ -12,32 +12,34 @@ median stands beside it.
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
 from time import process_time
+from typing import NamedTuple
 from unittest import mock
 
 import numpy as np
 import torch
+from spine_table import made_with
 from torch import Tensor
 
 from todm.core.contract import contract_of
-from todm.core.cost_training import TOEPLITZ_MAX_FRAMES
+from todm.core.cost_mixers import TOEPLITZ_MAX_FRAMES
 from todm.core.report import Measurement, Report, environment
 from todm.core.rng import derive_seed
 from todm.core.space import SearchSpace
 from todm.core.specs import MHSSMSpec, SubnetSpec
 from todm.core.target import target_of
 from todm.decode.steps import TransducerSteps
-from todm.export import fold
 from todm.export.executorch import export_pte
 from todm.export.onnx_graph import export_onnx
-from todm.kernels.ssm import Modes, ssm_fft, ssm_toeplitz
+from todm.kernels.ssm import ssm_fft, ssm_toeplitz
+from todm.layers import mixers
 from todm.layers.mhssm import MHSSM
 from todm.models.rnnt import Transducer
-from todm.recipes.asr import HEAD_DIM, HEADS, small_space
+from todm.recipes.spaces import small_space
 from todm.runtimes.executorch import ExecutorchSteps
 from todm.runtimes.ort import OrtSteps
 
@@ -50,36 +52,48 @@ BATCHES = (4, 16)
 TRAINING_FORMS = {"toeplitz": ssm_toeplitz, "fft": ssm_fft}
 
 
-class UnrolledMHSSM(fold.FoldedMHSSM):
+class Unrolled(NamedTuple):
+    """Constants of the scan frame by frame."""
+
+    pole_re_HN1: Tensor
+    pole_im_HN1: Tensor
+    read_H1M: Tensor
+    skip_H1: Tensor
+
+
+class UnrolledMHSSM(MHSSM):
     """The scan frame by frame in real arithmetic, and one product that reads all its states."""
 
-    def __init__(self, mixer: MHSSM, spec: MHSSMSpec, modes: Modes, chunk_frames: int) -> None:
-        super().__init__(mixer, spec, modes, chunk_frames)
-        for name in list(self._buffers):
-            delattr(self, name)
-        self.num_modes = spec.state_dim
-        read_HM = 2.0 * torch.cat([modes.cb_HN.real, -modes.cb_HN.imag], 1)
-        self.register_buffer("pole_re_HN1", modes.lam_HN.real.float()[:, :, None].clone())
-        self.register_buffer("pole_im_HN1", modes.lam_HN.imag.float()[:, :, None].clone())
-        self.register_buffer("read_H1M", read_HM.float()[:, None].clone())
-        self.register_buffer("skip_H1", modes.d_H.float()[:, None].clone())
+    def fold(self, spec: MHSSMSpec, *_: int) -> Unrolled:
+        """Return the recurrence's constants, the same for every chunk; nothing looks ahead."""
+        modes = self.modes(spec)
+        return Unrolled(
+            modes.lam_HN.real[:, :, None].clone(),
+            modes.lam_HN.imag[:, :, None].clone(),
+            2.0 * torch.cat([modes.cb_HN.real, -modes.cb_HN.imag], 1)[:, None],
+            modes.d_H[:, None].clone(),
+        )
 
-    def advance(self, u_NLHP: Tensor, state_NHMP: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the scan's output and the next state."""
-        re, im = state_NHMP[:, :, : self.num_modes], state_NHMP[:, :, self.num_modes :]
-        states = []
-        for u_NHP in u_NLHP.unbind(1):
+    def step(
+        self, x_BLD: Tensor, states: Sequence[Tensor], spec: MHSSMSpec, constants: Unrolled
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Advance one chunk."""
+        u_BLHP = self.split(self.enter(x_BLD, spec)[0], spec)
+        re, im = states[0][:, :, : spec.state_dim], states[0][:, :, spec.state_dim :]
+        seen = []
+        for u_BHP in u_BLHP.unbind(1):
             re, im = (
-                self.pole_re_HN1 * re - self.pole_im_HN1 * im + u_NHP[:, :, None],
-                self.pole_im_HN1 * re + self.pole_re_HN1 * im,
+                constants.pole_re_HN1 * re - constants.pole_im_HN1 * im + u_BHP[:, :, None],
+                constants.pole_im_HN1 * re + constants.pole_re_HN1 * im,
             )
-            states.append(torch.cat([re, im], 2))
-        y_NH1X = self.read_H1M @ torch.cat(states, 3)
-        y_NHLP = y_NH1X.reshape(-1, self.num_heads, len(states), self.head_dim)
-        return y_NHLP.transpose(1, 2) + self.skip_H1 * u_NLHP, states[-1]
+            seen.append(torch.cat([re, im], 2))
+        y_BH1X = constants.read_H1M @ torch.cat(seen, 3)
+        y_BHLP = y_BH1X.reshape(-1, spec.num_heads, len(seen), spec.head_dim)
+        y_BLHP = y_BHLP.transpose(1, 2) + constants.skip_H1 * u_BLHP
+        return self.mix(self.leave(y_BLHP)), (seen[-1],)
 
 
-STREAMING_FORMS = {"fold": fold.FoldedMHSSM, "unrolled": UnrolledMHSSM}
+STREAMING_FORMS = {"fold": MHSSM, "unrolled": UnrolledMHSSM}
 
 
 def in_turns(runs: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
@@ -121,16 +135,18 @@ def forward_backward(form: Callable[..., Tensor], u_BTHP: Tensor, k_HT: Tensor) 
 
 def training(shapes: Iterable[tuple[int, int]], repeats: int) -> list[Measurement]:
     """Time forward and backward of both training forms at each batch and length."""
+    mixer = small_space(12).largest.blocks[0].mixer
+    heads, width = mixer.num_heads, mixer.head_dim
     found = []
     for batch, frames in shapes:
         g = torch.Generator().manual_seed(derive_seed(SEED, frames, "ssm_forms"))
-        u = torch.randn(batch, frames, HEADS, HEAD_DIM, generator=g).requires_grad_()
-        k = torch.randn(HEADS, frames, generator=g).requires_grad_()
+        u = torch.randn(batch, frames, heads, width, generator=g).requires_grad_()
+        k = torch.randn(heads, frames, generator=g).requires_grad_()
         runs = {
             name: partial(forward_backward, form, u, k) for name, form in TRAINING_FORMS.items()
         }
         times_ms, shape = in_turns(runs, repeats), f"b{batch}.t{frames}"
-        note = f"forward and backward, batch {batch}, {HEADS} heads of {HEAD_DIM}"
+        note = f"forward and backward, batch {batch}, {heads} heads of {width}"
         found += [measured(f"ssm_forms.{n}_ms.{shape}", times_ms[n], note) for n in runs]
         found.append(ratio(f"ssm_forms.fft_over_toeplitz.{shape}", times_ms, "fft", "toeplitz"))
         print(f"{shape}: fft over toeplitz {found[-1].value:.2f}", flush=True)
@@ -145,18 +161,17 @@ def net(space: SearchSpace, *, quick: bool) -> SubnetSpec:
 
 def open_forms(spec: SubnetSpec, folder: Path) -> dict[str, dict[str, TransducerSteps]]:
     """Export a random net in every form and open it in both runtimes: by runtime, by form."""
-    with torch.random.fork_rng():
-        torch.manual_seed(SEED)  # noqa: TID251 - torch's initialisers take no generator
-        model = Transducer(spec).eval()
     contract = contract_of(spec, "char")
     found: dict[str, dict[str, TransducerSteps]] = {"ort": {}, "executorch": {}}
     for name, mixer in STREAMING_FORMS.items():
         place = folder / name
         place.mkdir()
-        # The product's own export, but for the one class that writes the scan.
-        with mock.patch.object(fold, "FoldedMHSSM", mixer):
-            files = export_onnx(model, contract, target_of("onnx"), place)
-            export_pte(model, place / "model.pte")
+        # The product's own net and export, but for the one class that writes the scan.
+        with mock.patch.object(mixers, "MHSSM", mixer), torch.random.fork_rng():
+            torch.manual_seed(SEED)  # noqa: TID251 - torch's initialisers take no generator
+            model = Transducer(spec).eval()
+        files = export_onnx(model, contract, target_of("onnx"), place)
+        export_pte(model, place / "model.pte")
         found["ort"][name] = OrtSteps(files, contract)
         found["executorch"][name] = ExecutorchSteps(place / "model.pte", contract)
         print(f"{name}: exported", flush=True)
@@ -191,8 +206,7 @@ def table(report: Report) -> str:
     env = report.environment
     lines = [
         "# Forms of the state-space scan",
-        f"`{env.command}` on {env.cpu} ({env.cores} shared cores, one thread), torch "
-        f"{env.versions['torch']}, {env.date}. TOEPLITZ_MAX_FRAMES = {TOEPLITZ_MAX_FRAMES}.",
+        f"{made_with(env)} One thread. TOEPLITZ_MAX_FRAMES = {TOEPLITZ_MAX_FRAMES}.",
         "| figure | value | unit | low | high | n | note |\n|---|---|---|---|---|---|---|",
     ]
     rows = [
@@ -206,8 +220,9 @@ def main() -> None:
     """Measure and write the report and its table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a shape or two, in under a minute")
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--out", type=Path, help=f"the report [{RESULT.name} in results]")
     args = parser.parse_args()
+    out: Path = args.out or (Path("runs/quick") / RESULT.name if args.quick else RESULT)
     torch.set_num_threads(1)
     shapes, repeats = ([(4, 64), (4, 512)], 3) if args.quick else (product(BATCHES, LENGTHS), 25)
     spec = net(small_space(12), quick=args.quick)
@@ -215,10 +230,10 @@ def main() -> None:
         measurements = training(shapes, repeats)
         measurements += streaming(spec, Path(folder), 20 if args.quick else 400)
     report = Report(environment=environment((SEED,)), measurements=tuple(measurements))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    report.write_json(args.out)
-    args.out.with_suffix(".md").write_text(table(report), "utf-8")
-    print(f"{args.out} and {args.out.with_suffix('.md').name}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    report.write_json(out)
+    out.with_suffix(".md").write_text(table(report), "utf-8")
+    print(f"{out} and {out.with_suffix('.md').name}")
 
 
 if __name__ == "__main__":

@@ -349,19 +349,20 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=5000)
     parser.add_argument("--quick", action="store_true", help="20 s of speech and 20 tokens")
     parser.add_argument("--log", type=Path, help="what was heard so far [OUT with .jsonl]")
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--out", type=Path, help=f"the report [{RESULT.name} in results]")
     args = parser.parse_args()
+    out: Path = args.out or (Path("runs/quick") / RESULT.name if args.quick else RESULT)
     minutes, tokens = (1 / 3, 20) if args.quick else (args.minutes, args.tokens)
     measurements = token_identity(
         dict(args.bundle), dict(args.subnet), args.corpus,
-        log=args.log or args.out.with_suffix(".jsonl"),
+        log=args.log or out.with_suffix(".jsonl"),
         splits=tuple(args.splits), minutes=minutes, tokens=tokens,
     )  # fmt: skip
     report = Report(environment=environment(), measurements=tuple(measurements))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    report.write_json(args.out)
-    args.out.with_suffix(".md").write_text(table(report), "utf-8")
-    print(f"{args.out} and {args.out.with_suffix('.md').name}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    report.write_json(out)
+    out.with_suffix(".md").write_text(table(report), "utf-8")
+    print(f"{out} and {out.with_suffix('.md').name}")
 
 
 if __name__ == "__main__":

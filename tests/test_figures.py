@@ -177,3 +177,14 @@ def test_a_table_untrue_to_its_json_fails(results, old, new):
     page = results / "trial.md"
     page.write_text(page.read_text("utf-8").replace(old, new), "utf-8")
     assert wrong_figures(results / "trial.json")
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda p: p.stem)
+def test_results_say_what_made_them(path):
+    env = json.loads(path.read_text("utf-8"))["environment"]
+    assert re.search(r"\b\w+\.py\b", env["command"])
+    assert re.fullmatch(r"[0-9a-f]{7,40}", env["commit"])  # known, and no changes beside it
+    assert env["date"]
+    assert env["cpu"]
+    assert env["python"]
+    assert env["versions"]

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from todm.core.artifact import load_artifact, write_artifact
+from todm.core.config import SandwichConfig
+from todm.core.cost_training import TrainingShape
 from todm.core.data_config import PrepareConfig, SourceConfig, StringConfig, TokenConfig
 from todm.core.errors import ArtifactError
 from todm.core.report import Environment, Measurement, Report, environment
@@ -18,6 +20,7 @@ from todm.data.manifest import open_corpus
 from todm.features.wav import read_audio, write_wav
 from todm.prepare.run import run as prepare
 from todm.recipes import recipe
+from todm.train.sandwich import planned_ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "benchmarks" / "spine.py"
@@ -139,28 +142,52 @@ def test_delays_carry_the_name_of_their_net(tmp_path):
     assert (found.value, found.n, found.note) == (80.0, 7, "a; b")
 
 
-def test_largest_net_alone_costs_what_it_costs(strings):
+def write_supernet(out, ledger):
+    with write_artifact(out, kind="supernet") as draft:
+        ledger.write_json(draft.path / "ledger.json")
+    return load_artifact(out, "supernet")
+
+
+def test_macs_are_read_from_the_ledger(strings, tmp_path):
     from spine_cost import macs_ratio
 
-    corpus = open_corpus(strings.corpus)
-    config = recipe("tiny", corpus.table.size)
-    alone = config.sandwich.model_copy(update={"num_random": 0, "smallest": False})
-    assert macs_ratio(config.model_copy(update={"sandwich": alone}), corpus).value == 1.0
-    late = config.sandwich.model_copy(update={"start_fraction": 0.5})
-    whole, half = (
-        macs_ratio(config.model_copy(update={"sandwich": sandwich}), corpus).value
-        for sandwich in (config.sandwich, late)
-    )
-    assert 1.0 < half < whole < 3.0
+    config = recipe("tiny", open_corpus(strings.corpus).table.size)
+    shapes = [TrainingShape(batch=4, frames=100 + step, target_len=3) for step in range(30)]
+    found = []
+    for start in (0.0, 0.5):
+        sandwich = config.sandwich.model_copy(update={"start_fraction": start})
+        planned = planned_ledger(config.model_copy(update={"sandwich": sandwich}), iter(shapes))
+        measured = macs_ratio(write_supernet(tmp_path / str(start), planned))
+        assert measured.value == planned.ratio_to_largest
+        assert (measured.name, measured.n) == ("cost.ratio_to_largest", 30)
+        found.append(measured.value)
+    assert 1.0 < found[1] < found[0] < 3.0
 
 
 def test_wall_times_are_of_both_ways_in_turns(strings):
     from spine_cost import step_times_s
 
     corpus = open_corpus(strings.corpus)
-    times_s = step_times_s(recipe("tiny", corpus.table.size), corpus, rounds=2, threads=1)
+    times_s = step_times_s(recipe("tiny", corpus.table.size), corpus, [3, 7], threads=1)
     assert {name: len(times) for name, times in times_s.items()} == {"sandwich": 2, "largest": 2}
     assert all(time > 0 for times in times_s.values() for time in times)
+
+
+def test_wall_ratio_weighs_kinds_of_steps(strings, monkeypatch):
+    import spine_cost
+
+    corpus = open_corpus(strings.corpus)
+    config = recipe("tiny", corpus.table.size)
+    sandwich = SandwichConfig(start_fraction=0.5, every=3)  # 5 of 30 steps train three nets
+    late = config.model_copy(update={"sandwich": sandwich})
+    assert {n: len(s) for n, s in spine_cost.steps_by_nets(late).items()} == {1: 25, 3: 5}
+    monkeypatch.setattr(
+        spine_cost, "step_times_s", lambda *_, **__: {"sandwich": [2.5], "largest": [1.0]}
+    )
+    found = spine_cost.wall_ratio(late, corpus, rounds=1, threads=1)
+    assert found.value == pytest.approx(25 / 30 + 2.5 * 5 / 30)
+    alone = config.model_copy(update={"sandwich": SandwichConfig(num_random=0, smallest=0)})
+    assert spine_cost.wall_ratio(alone, corpus, rounds=1, threads=1).value == 1.0
 
 
 def test_table_shows_units_and_what_is_missing():

@@ -16,7 +16,8 @@ atexit.register(lambda: sys.stderr.write(
 """
 FLAGS = {
     "prepare": "--config --corpus-dir --json --out --path --set --strict corpus",
-    "train-supernet": "--config --corpus --json --out --recipe --set",
+    "train-supernet": "--config --corpus --dry-run --gpus --init --json --lr-range --out --recipe "
+    "--resume --set",
     "search": "--config --corpus --json --out --set supernet",
     "extract": "--allow-unjudged --corpus --device --front --json --out supernet",
     "export": "--audio --corpus --device --json --out --target subnet",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_bundle import formed_spec, made
 
 from todm.decode.greedy import first_mismatch
 from todm.decode.streaming import Transcript
@@ -41,8 +42,10 @@ print(json.dumps([pushed(3200), pushed(777), whole]))
 """
 
 
-@pytest.fixture(scope="module")
-def heard(tiny, tmp_path_factory):
+@pytest.fixture(scope="module", params=[(), (formed_spec(),)], ids=["plain", "forms"])
+def heard(request, tmp_path_factory):
+    """What each runtime makes of a tiny net, and of one with every form of the mixer."""
+    tiny = made(*request.param)
     audio = tmp_path_factory.mktemp("audio") / "audio.npz"
     sizes = (80000, 61234, 41)
     recordings = [samples[:size] for samples, size in zip(tiny.audio, sizes, strict=False)]

@@ -23,18 +23,27 @@ from todm.core.cost import (
 from todm.core.specs import BlockSpec, FrontSpec, MHSSMSpec, PredictorSpec, SubnetSpec
 from todm.models.rnnt import Transducer
 from todm.models.slicing import num_parameters as torch_parameters
-from todm.recipes.asr import small_space
+from todm.recipes.spaces import small_space
 
 
 def random_spec(seed: int) -> SubnetSpec:
     """Draw a small net whose layers all differ."""
     draw = random.Random(seed).randint
     head_dim = draw(1, 5)
+    backward = bool(seed % 2)
+    form = {
+        "gating": ("out_glu", "head_glu", "pairs", "none")[seed % 4],
+        "conv_frames": (0, 3, 2)[seed % 3],
+        "backward": backward,
+    }
+    blocks_per_chunk, lookahead = draw(1, 3), draw(1, 3) if backward else 0
     blocks = tuple(
         BlockSpec(
             source_layer=2 * layer,
             ffn_dim=draw(1, 40),
-            mixer=MHSSMSpec(num_heads=2 * draw(1, 4), head_dim=head_dim, state_dim=draw(1, 6)),
+            mixer=MHSSMSpec(
+                num_heads=2 * draw(1, 4), head_dim=head_dim, state_dim=draw(1, 6), **form
+            ),
         )
         for layer in range(draw(1, 3))
     )
@@ -45,7 +54,8 @@ def random_spec(seed: int) -> SubnetSpec:
         predictor=PredictorSpec(embed_dim=draw(2, 16), context_size=draw(1, 4)),
         joiner_dim=draw(2, 20),
         vocab_size=draw(2, 12),
-        chunk_frames=draw(1, 9),
+        chunk_frames=blocks_per_chunk * (lookahead + 1),
+        lookahead_frames=lookahead,
     )
 
 
@@ -86,7 +96,7 @@ def test_chunk_macs_equal_flop_counter(seed):
     assert macs_per_audio_s(spec) == pytest.approx(macs.total / (0.04 * spec.chunk_frames))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(8))
 def test_fp32_bytes_are_those_of_the_tensors(seed):
     spec = random_spec(seed)
     model = Transducer(spec)

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from todm.core.config import LossConfig, PrunedConfig
+from todm.core.cost_mixers import TOEPLITZ_MAX_FRAMES
 from todm.core.cost_training import (
-    TOEPLITZ_MAX_FRAMES,
     TrainingMacs,
     TrainingShape,
     forward_macs,
@@ -16,16 +17,19 @@ from todm.core.cost_training import (
 )
 from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
 from todm.kernels import ssm
+from todm.losses.simple_transducer import simple_transducer_loss
 from todm.models.rnnt import Transducer
-from todm.recipes.asr import small_space
+from todm.recipes.spaces import small_space
 
 
-def spec_of(ffn=24, heads=4, modes=5, layers=2, joiner=12):
+def spec_of(ffn=24, heads=4, modes=5, layers=2, joiner=12, lookahead=0, **form):
     blocks = tuple(
         BlockSpec(
             source_layer=i,
             ffn_dim=ffn + i,
-            mixer=MHSSMSpec(num_heads=heads, head_dim=3, state_dim=modes + i),
+            mixer=MHSSMSpec(
+                num_heads=heads, head_dim=3, state_dim=modes + i, backward=lookahead > 0, **form
+            ),
         )
         for i in range(layers)
     )
@@ -35,6 +39,8 @@ def spec_of(ffn=24, heads=4, modes=5, layers=2, joiner=12):
         predictor=PredictorSpec(embed_dim=8),
         joiner_dim=joiner,
         vocab_size=7,
+        chunk_frames=lookahead + 1,
+        lookahead_frames=lookahead,
     )
 
 
@@ -50,9 +56,23 @@ def run_by_torch(spec, batch, frames, labels, *, backward):
     return counter.get_total_flops() / 2
 
 
+def run_pruned_by_torch(spec, batch, frames, labels, width):
+    model = Transducer(spec, simple=True)
+    features = torch.randn(batch, frames, 80)
+    targets = torch.randint(1, spec.vocab_size, (batch, labels))
+    lens = torch.full((batch,), frames // 4), torch.full((batch,), labels)
+    start = torch.zeros(batch, frames // 4, dtype=torch.int64)
+    with FlopCounterMode(display=False) as counter:
+        enc, pred = model.encoder(features, spec), model.predictor(targets)
+        simple = simple_transducer_loss(*model.simple(enc, pred), targets, *lens)
+        logits = model.joiner.kept_nodes(enc, pred, spec.joiner_dim, start, width)
+        (logits.sum() + simple.loss_B.sum()).backward()
+    return counter.get_total_flops() / 2
+
+
 def visible_to_torch(macs: TrainingMacs, *, scan: bool) -> float:
     """Leave out what FlopCounterMode does not count; it takes a complex product for one."""
-    hidden = macs.predictor + macs.loss + macs.distill + (0 if scan else macs.scan)
+    hidden = macs.predictor + macs.taps + macs.loss + macs.distill + (0 if scan else macs.scan)
     return macs.total - hidden - macs.kernels + macs.kernels / 4
 
 
@@ -60,6 +80,11 @@ CASES = [
     (spec_of(), 2, 40, 3),
     (spec_of(heads=2, joiner=5), 3, 52, 1),
     (spec_of(layers=1), 1, 8, 0),
+    (spec_of(lookahead=3), 2, 40, 3),
+    (spec_of(lookahead=7), 1, 20, 2),
+    (spec_of(gating="pairs", conv_frames=3), 2, 40, 3),
+    (spec_of(gating="head_glu"), 2, 28, 1),
+    (spec_of(gating="none", conv_frames=4), 1, 40, 3),
 ]
 
 
@@ -72,9 +97,25 @@ def test_forward_equals_flop_counter(spec, batch, frames, labels):
 
 @pytest.mark.parametrize(("spec", "batch", "frames", "labels"), CASES)
 def test_forward_and_backward_equal_flop_counter(spec, batch, frames, labels):
-    macs = training_macs(spec, batch=batch, frames=frames, target_len=labels)
-    ours = visible_to_torch(macs, scan=True)
-    assert ours == run_by_torch(spec, batch, frames, labels, backward=True)
+    macs = training_macs(spec, TrainingShape(batch=batch, frames=frames, target_len=labels))
+    ways = [visible_to_torch(way, scan=True) for way in (macs.forward, macs.backward)]
+    forward = run_by_torch(spec, batch, frames, labels, backward=False)
+    assert ways == [forward, run_by_torch(spec, batch, frames, labels, backward=True) - forward]
+
+
+def test_the_pruned_form_equals_flop_counter():
+    spec, full = spec_of(), TrainingShape(batch=2, frames=40, target_len=6)
+    form = LossConfig(form="pruned", pruned=PrunedConfig(s_range=3))
+    largest, smaller = (full.in_form(form, largest=which) for which in (True, False))
+    assert full.in_form(LossConfig(), largest=True) == full
+    macs = training_macs(spec, largest)
+    counted = run_pruned_by_torch(spec, 2, 40, 6, 3)
+    assert sum(visible_to_torch(way, scan=True) for way in (macs.forward, macs.backward)) == counted
+    assert training_macs(spec, smaller).forward.simple == 0 < macs.forward.simple
+    joiner = [training_macs(spec, shape).forward.joiner for shape in (smaller, full)]
+    assert joiner[0] < joiner[1]
+    wide = full.model_copy(update={"s_range": 99})
+    assert training_macs(spec, wide).forward.joiner == joiner[1]
 
 
 def test_long_inputs_take_the_fft_form():
@@ -90,17 +131,49 @@ def test_long_inputs_take_the_fft_form():
     assert macs.scan == pytest.approx(expected, abs=channels)
 
 
+def test_long_inputs_look_ahead_block_by_block():
+    """Beside the FFT, which torch does not count, one product a block of frames."""
+    frames = 4 * (TOEPLITZ_MAX_FRAMES + 3)
+    shape = TrainingShape(batch=1, frames=frames, target_len=1)
+    causal, ahead = (spec_of(layers=1, lookahead=n) for n in (0, 7))
+    extra = forward_macs(ahead, shape).scan - forward_macs(causal, shape).scan
+    assert extra == 4 * 3 * math.ceil((TOEPLITZ_MAX_FRAMES + 3) / 8) * 8 * 8
+    counted = run_by_torch(ahead, 1, frames, 1, backward=False)
+    assert visible_to_torch(forward_macs(ahead, shape), scan=False) + extra == counted
+
+
+def test_taps_cost_a_product_each():
+    spec = spec_of(conv_frames=4)
+    shape = TrainingShape(batch=2, frames=40, target_len=1)
+    assert forward_macs(spec, shape).taps == 2 * (2 * 10 * 12 * 4)
+
+
 def test_a_step_shares_front_and_predictor_and_distils_all_but_the_first():
-    space, shape = small_space(12), {"batch": 16, "frames": 240, "target_len": 5}
-    nets = [space.largest, space.smallest, space.middle]
-    total = step_macs(nets, **shape, distill=True)
-    alone = training_macs(space.largest, **shape)
-    small = training_macs(space.smallest, **shape, shared=True, distilled=True)
-    middle = training_macs(space.middle, **shape, shared=True, distilled=True)
-    assert total == alone + small + middle
-    assert total.front == alone.front
-    assert total.predictor == alone.predictor
-    assert alone.distill == 0
-    assert small.distill > 0
-    assert step_macs(nets, **shape, distill=False).distill == 0
-    assert 1.0 < total.total / alone.total < 3.0
+    space, shape = small_space(12), TrainingShape(batch=16, frames=240, target_len=5)
+    half = TrainingShape(batch=8, frames=200, target_len=4)
+    nets = [(space.largest, shape), (space.smallest, shape), (space.middle, half)]
+    found = list(step_macs(nets, "alpha_divergence"))
+    alone = training_macs(space.largest, shape)
+    assert found == [
+        alone,
+        training_macs(space.smallest, shape, shared=True, distill="alpha_divergence"),
+        training_macs(space.middle, half, shared=True, distill="alpha_divergence"),
+    ]
+    assert [net.forward.front > 0 for net in found] == [True, False, False]
+    assert [net.backward.predictor > 0 for net in found] == [True, False, False]
+    assert [net.forward.distill > 0 for net in found] == [False, True, True]
+    assert all(net.forward.distill == 0 for net in step_macs(nets, "none"))
+    assert 1.0 < sum(net.total for net in found) / alone.total < 3.0
+
+
+def test_distillation_costs_what_it_reads():
+    spec, shape = small_space(12).largest, TrainingShape(batch=16, frames=240, target_len=9)
+    paid = {
+        mode: training_macs(spec, shape, distill=mode).forward.distill
+        for mode in ("none", "full_sum", "encoder", "one_best", "alpha_divergence")
+    }
+    assert paid["none"] == paid["full_sum"] == 0
+    assert paid["encoder"] == 8 * 16 * 60 * spec.model_dim
+    nodes, path = 16 * 60 * 10, 16 * (60 + 9)
+    assert paid["one_best"] == 12 * (3 * nodes + 24 * path) + 4 * nodes
+    assert paid["alpha_divergence"] == 24 * 12 * nodes

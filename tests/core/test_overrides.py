@@ -8,6 +8,7 @@ from todm.core.errors import ConfigError
 from todm.core.overrides import apply_overrides
 from todm.core.profile import Budget
 from todm.core.value import Value
+from todm.recipes import recipe
 
 
 class Inner(Value):
@@ -90,3 +91,12 @@ def test_a_real_config_with_an_optional_part():
     changed = apply_overrides(config, ["strings.max_words=3", "tokens.unit=word", "seed=4"])
     assert changed.strings is not None
     assert (changed.strings.max_words, changed.tokens.unit, changed.seed) == (3, "word", 4)
+
+
+def test_a_star_names_every_element():
+    config = recipe("tiny", 7)
+    changed = apply_overrides(config, ["space.largest.blocks.*.mixer.gating=pairs"])
+    forms = [block.mixer.gating for block in changed.space.largest.blocks]
+    assert forms == ["pairs"] * 3
+    with pytest.raises(ConfigError, match="the layers of the largest net must be alike"):
+        apply_overrides(config, ["space.largest.blocks.0.mixer.gating=pairs"])

@@ -9,7 +9,7 @@ from todm.core.profile import DeviceProfile, load_profile, profiles_dir, shipped
 from todm.core.report import judge
 from todm.core.target import targets_for
 from todm.extract.constraints import arithmetic
-from todm.recipes.asr import small_space
+from todm.recipes.spaces import small_space
 
 SHIPPED = (
     "android_mid_range",

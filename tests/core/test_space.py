@@ -10,17 +10,18 @@ from hypothesis import strategies as st
 from todm.core.errors import ConfigError
 from todm.core.space import SearchSpace, spread_order
 from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
-from todm.recipes.asr import small_space
+from todm.recipes.spaces import small_space
 
 
-def tiny_space(layers=2, **changes):
-    mixer = MHSSMSpec(num_heads=4, head_dim=2, state_dim=2)
+def tiny_space(layers=2, lookaheads=(0,), **changes):
+    mixer = MHSSMSpec(num_heads=4, head_dim=2, state_dim=2, backward=lookaheads[-1] > 0)
     largest = SubnetSpec(
         model_dim=8,
         blocks=tuple(BlockSpec(source_layer=i, ffn_dim=8, mixer=mixer) for i in range(layers)),
         predictor=PredictorSpec(embed_dim=4),
         joiner_dim=4,
         vocab_size=3,
+        lookahead_frames=lookaheads[-1],
     )
     axes = {
         "depths": tuple(range(1, layers + 1)),
@@ -29,13 +30,15 @@ def tiny_space(layers=2, **changes):
         "heads": (2, 4),
         "state_dims": (2,),
         "joiner_dims": (2, 4),
+        "lookaheads": lookaheads,
     }
     return SearchSpace.parse({"largest": largest.to_json(), **axes, **changes}, where="test")
 
 
 @st.composite
 def nets(draw):
-    space = draw(st.sampled_from([tiny_space(), tiny_space(3), small_space(12)]))
+    ahead = tiny_space(lookaheads=(0, 1, 7))
+    space = draw(st.sampled_from([tiny_space(), tiny_space(3), ahead, small_space(12)]))
     return space, space.sample(random.Random(draw(st.integers(0, 10**9))))
 
 
@@ -54,7 +57,7 @@ def test_samples_are_members_and_have_a_genome(case):
     genome = space.encode(spec)
     assert space.decode(genome) == spec
     assert set(genome) == set(space.choices())
-    other_chunk = spec.model_copy(update={"chunk_frames": 3})
+    other_chunk = spec.model_copy(update={"chunk_frames": 3 * spec.block_frames})
     assert space.contains(other_chunk)
 
 
@@ -110,6 +113,51 @@ def test_what_is_outside():
     assert not space.contains(inside.model_copy(update={"vocab_size": 9}))
 
 
+def test_lookahead_is_an_axis_of_its_own():
+    space = tiny_space(lookaheads=(0, 1, 7))
+    every = list(space.every())
+    assert len(every) == len(set(every)) == space.count() == 3 * tiny_space().count()
+    assert {spec.lookahead_frames for spec in every} == {0, 1, 7}
+    assert all(space.contains(spec) for spec in every)
+    assert not space.contains(space.at(space.largest, 3))
+    generator = random.Random(0)
+    assert {space.sample(generator).lookahead_frames for _ in range(30)} == {0, 1, 7}
+    mutants = [space.mutate(space.largest, generator, 0.5) for _ in range(30)]
+    assert {spec.lookahead_frames for spec in mutants} == {0, 1, 7}
+
+
+def test_named_nets_show_every_lookahead():
+    space = tiny_space(lookaheads=(0, 1, 7))
+    named = space.named()
+    found = {name: spec.lookahead_frames for name, spec in named.items()}
+    sizes = dict.fromkeys(("largest", "middle", "smallest"), 7)
+    assert found == sizes | {"largest@1": 1, "largest@0": 0}
+    assert all(space.contains(spec) for spec in named.values())
+
+
+def test_a_reformed_space_has_the_same_axes():
+    space = small_space(12)
+    found = space.reformed(
+        lookaheads=(0, 1, 7), chunk_frames=16, backward=True, gating="pairs", conv_frames=4
+    )
+    assert found.count() == 3 * space.count()
+    for block in found.largest.blocks:
+        assert (block.mixer.backward, block.mixer.gating) == (True, "pairs")
+        assert block.mixer.axes() == space.largest.blocks[0].mixer.axes()
+    with pytest.raises(ConfigError, match="must be a multiple"):
+        space.reformed(lookaheads=(0, 2), chunk_frames=8, backward=True)
+    with pytest.raises(ConfigError, match="needs a mixer that looks ahead"):
+        space.reformed(lookaheads=(0, 7), chunk_frames=8)
+
+
+def test_one_lookahead_is_no_decision():
+    assert "lookahead" not in tiny_space(lookaheads=(1,)).choices()
+    assert tiny_space(lookaheads=(1,)).sample(random.Random(0)).lookahead_frames == 1
+    causal, ahead = tiny_space(), tiny_space(lookaheads=(1,))
+    axes = [space.sample(random.Random(3)).axes() for space in (causal, ahead)]
+    assert axes[1] == axes[0] | {"lookahead": 1}
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
@@ -118,6 +166,8 @@ def test_what_is_outside():
         ({"heads": (3, 4)}, "heads must be even"),
         ({"depth_order": (0, 0)}, "depth_order must name every layer once"),
         ({"depths": ()}, "depths"),
+        ({"lookaheads": (1, 0)}, "lookaheads must ascend and end with the largest net's 0"),
+        ({"lookaheads": (0, 4, 7)}, "chunk_frames 8 must be a multiple of each"),
         ({"colours": (1,)}, "unknown key 'colours'"),
     ],
 )

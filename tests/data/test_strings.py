@@ -4,12 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
+from todm.core.artifact import Artifact
 from todm.core.data_config import SPLITS, SourceConfig, StringConfig
 from todm.core.errors import DataError
-from todm.data.corpora.strings import make_strings
+from todm.data.corpora.strings import make_strings, trimmed
 from todm.data.corpora.transcripts_tsv import read
+from todm.data.manifest import open_corpus
 from todm.data.rows import Rejects, Request, Row
+from todm.features.wav import read_audio
 
 Make = Callable[..., Path]
 CONFIG = StringConfig(num_train=60, num_dev=12, num_test=24)
@@ -107,3 +111,39 @@ def test_recordings_of_several_words_have_no_word_ends(tmp_path: Path, make_word
     table.write_text(table.read_text().replace("\tONE\t", "\tTURN ON\t"))
     for row in _strings(folder):
         assert (row.word_ends_s is None) == ("TURN ON" in row.text)
+
+
+def test_trimmed_keeps_all_that_is_loud_and_nothing_before_or_after_it() -> None:
+    rng = np.random.default_rng(0)
+    quiet_S = 1e-3 * rng.standard_normal(16000).astype(np.float32)
+    sound_S = quiet_S.copy()
+    sound_S[4800:8000] += 0.3
+    sound_S[9600:11200] -= 0.1
+    np.testing.assert_array_equal(trimmed(sound_S, 30.0), sound_S[4800:11200])
+    np.testing.assert_array_equal(trimmed(sound_S, 6.0), sound_S[4800:8000])
+    np.testing.assert_array_equal(trimmed(quiet_S[:100], 30.0), quiet_S[:100])
+
+
+def test_ends_of_trimmed_words_are_where_their_sound_ends(
+    prepare: Callable[..., tuple[Artifact, list[str]]],
+    make_tone: Callable[..., np.ndarray],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "words").mkdir()
+    lines = ["utt_id\tspeaker\ttext\trel_path\tsplit"]
+    for number, split in enumerate(("train", "dev", "test")):
+        silence_S = np.zeros(3200, np.float32)
+        padded_S = np.concatenate([silence_S, make_tone(number, 0.3), silence_S])
+        soundfile.write(tmp_path / "words" / f"{number}.wav", padded_S, 16000)
+        lines.append(f"{number}\tann\tONE\t{number}.wav\t{split}")
+    (tmp_path / "words" / "transcripts.tsv").write_text("\n".join(lines) + "\n", "utf-8")
+    strings = {"num_train": 2, "num_dev": 2, "num_test": 3, "max_words": 3, "trim_db": 40.0}
+    source = {"path": tmp_path / "words"}
+    made, _ = prepare("transcripts", source=source, strings=strings)
+    for utterance in open_corpus(made.path).cuts("test"):
+        heard_S = read_audio(utterance.audio_path)
+        assert utterance.word_ends_s is not None
+        for end_s in utterance.word_ends_s:
+            end = round(end_s * 16000)
+            assert np.abs(heard_S[end - 160 : end]).max() > 0.05
+            assert not heard_S[end : end + 160].any()

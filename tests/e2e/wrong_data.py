@@ -88,7 +88,7 @@ CASES = [
         ),
     ),
     Case("unknown recipe", TRAIN + " --recipe larger", 2, "no recipe 'larger'; there are .*tiny"),
-    Case("no recipe", TRAIN, 2, "either --recipe .* or --config"),
+    Case("no recipe", TRAIN, 2, "give one of --recipe .*, --config and --resume"),
     Case(
         "unknown key of a recipe",
         TRAIN + " --recipe tiny --set optim.rate=1",

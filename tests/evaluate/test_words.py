@@ -27,3 +27,15 @@ def test_words_and_starts(unit, symbols, ids, starts):
     words = timed_words(transcript, table, contract_of(SPEC, unit))
     assert " ".join(word.text for word in words) == text
     assert [word.start_s for word in words] == pytest.approx(list(starts))
+
+
+def test_a_word_is_complete_when_what_its_last_frame_sees_was_heard():
+    """With a lookahead of 3 frames, at the end of its block of 4."""
+    table = TokenTable(unit="word", symbols=(BLANK, SPACE + "A", SPACE + "B"))
+    transcript = Transcript(text="A B", ids=(1, 2), frames=(0, 6), times_s=())
+    contract = contract_of(SPEC, "word")
+    found = []
+    for frames in (0, 3):
+        ahead = contract.model_copy(update={"lookahead_frames": frames})
+        found.append([word.complete_s for word in timed_words(transcript, table, ahead)])
+    assert found == [pytest.approx([0.04, 0.28]), pytest.approx([0.16, 0.32])]

@@ -23,8 +23,8 @@ SYMBOLS = ("<blk>", "'", *"ABCDEFGHI", "\u2581")
 AUDIO_SOURCE = "synthetic babble"
 
 
-def block(layer, ffn, heads, modes):
-    mixer = MHSSMSpec(num_heads=heads, head_dim=4, state_dim=modes)
+def block(layer, ffn, heads, modes, **form):
+    mixer = MHSSMSpec(num_heads=heads, head_dim=4, state_dim=modes, **form)
     return BlockSpec(source_layer=layer, ffn_dim=ffn, mixer=mixer)
 
 
@@ -40,11 +40,21 @@ def unequal_spec():
     )
 
 
+def formed_spec():
+    """Every form of the mixer that the unequal net does not have, two or three to a layer."""
+    blocks = (
+        block(0, 48, 4, 4, gating="pairs", conv_frames=4),
+        block(2, 64, 8, 2, gating="head_glu", backward=True),
+        block(3, 32, 2, 8, gating="none", conv_frames=2, backward=True, dt_min=0.02, dt_max=0.3),
+    )
+    return unequal_spec().model_copy(update={"blocks": blocks, "lookahead_frames": 3})
+
+
 @torch.no_grad()
-def random_model(seed=2):
+def random_model(seed=2, spec=None):
     """Random weights, scaled so that many different tokens come out."""
     torch.manual_seed(seed)
-    model = Transducer(unequal_spec()).eval()
+    model = Transducer(spec or unequal_spec()).eval()
     model.encoder.front.mean.fill_(-8.0)
     model.encoder.front.istd.fill_(0.25)
     model.joiner.from_encoder.weight.mul_(4.0)
@@ -57,6 +67,9 @@ def random_model(seed=2):
         if isinstance(module, torch.nn.LayerNorm):
             module.weight.add_(0.05 * torch.randn_like(module.weight))
             module.bias.add_(0.05 * torch.randn_like(module.bias))
+    for name, weight in model.named_parameters():
+        if name.endswith(".taps"):  # at birth they pass the signal through
+            weight.add_(0.3 * torch.randn_like(weight))
     return model
 
 
@@ -91,12 +104,12 @@ def write_subnet(path, model):
 
 
 @cache
-def made():
-    """Export both forms of the tiny subnet; takes tens of seconds, once."""
+def made(spec=None):
+    """Export both forms of a tiny subnet; takes tens of seconds, once for each net."""
     folder = Path(tempfile.mkdtemp(prefix="todm-tiny-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     torch.set_num_threads(1)
-    subnet = write_subnet(folder / "subnet", random_model())
+    subnet = write_subnet(folder / "subnet", random_model(spec=spec))
     audio = recordings()
     targets = (target_of("onnx"), target_of("executorch"))
     artifact = run(subnet, targets, audio, AUDIO_SOURCE, folder / "bundle")

@@ -11,7 +11,7 @@ from todm.core.profile import Budget, DeviceProfile
 from todm.extract.choose import MAX_TRIES, candidates, choose
 from todm.extract.constraints import arithmetic, for_device, judged_budgets, verdicts_of
 from todm.extract.evaluate import by_preference, neighbours, standard_error
-from todm.recipes.asr import small_space
+from todm.recipes.spaces import small_space
 
 SPACE = small_space(12)
 WORDS = 300
@@ -211,3 +211,38 @@ def test_neighbours_are_new_accepted_and_repeatable():
     assert SPACE.smallest not in found
     assert found == neighbours(SPACE, [SPACE.smallest], accept, seed=3)
     assert neighbours(SPACE, [SPACE.smallest], lambda _: False, seed=3) == []
+
+
+def space_that_looks_ahead(*lookaheads):
+    return SPACE.reformed(lookaheads=lookaheads, chunk_frames=16, backward=True)
+
+
+def farsighted(spec):
+    """Say that every frame ahead helps."""
+    return point(spec, wer=quality(spec)["wer"] + 20.0 - spec.lookahead_frames)
+
+
+@pytest.mark.parametrize(
+    ("chunk_frames", "most", "expected"),
+    [(16, None, 15), (8, None, 7), (32, None, 15), (2, None, 1), (3, None, 0), (16, 5, 1)],
+)
+def test_a_device_gets_the_lookahead_that_its_chunk_holds(chunk_frames, most, expected):
+    space = space_that_looks_ahead(0, 1, 7, 15)
+    generator = random.Random(1)
+    specs = [*space.named().values(), *(space.sample(generator) for _ in range(60))]
+    points = tuple(farsighted(spec) for spec in dict.fromkeys(specs))
+    profile = profile_of(bundle_bytes=1e9, chunk_frames=chunk_frames)
+    profile = profile.model_copy(update={"lookahead_frames": most})
+    trials = Front(points=points, words=WORDS)
+    found = candidates(space, trials, profile, lambda s: [farsighted(x) for x in s], seed=0)
+    taken = choose(found, profile, None).point.spec
+    assert (taken.chunk_frames, taken.lookahead_frames) == (chunk_frames, expected)
+    assert all(p.spec.fits_chunk(chunk_frames) for p in [*found.ranked, found.smallest])
+
+
+def test_a_chunk_that_no_net_suits_is_infeasible():
+    space = space_that_looks_ahead(7)
+    profile = profile_of(bundle_bytes=1e9, chunk_frames=6)
+    trials = Front(points=(farsighted(space.largest),), words=WORDS)
+    with pytest.raises(InfeasibleError, match="chunks of a multiple of 8 frames"):
+        candidates(space, trials, profile, evaluate, seed=0)

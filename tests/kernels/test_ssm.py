@@ -19,6 +19,8 @@ from todm.kernels.ssm import (
     fold,
     kernel,
     powers,
+    ssm_ahead,
+    ssm_ahead_ref,
     ssm_chunk,
     ssm_conv,
     ssm_fft,
@@ -130,6 +132,69 @@ def test_toeplitz_places_each_lag() -> None:
             assert torch.equal(t_HTT[:, t, s], want)
 
 
+def ahead_modes(heads: int = 3, modes: int = 4, seed: int = 11, dtype=torch.float64) -> Modes:
+    """Modes of a scan against time: no skip."""
+    made = make_modes(heads, modes, seed, dtype)
+    return made._replace(d_H=torch.zeros_like(made.d_H))
+
+
+def test_toeplitz_places_each_lag_ahead() -> None:
+    """Beyond the last lag of the kernel ahead there is nothing."""
+    k_HT, ahead_HA = make_input(2, 5), make_input(2, 3, seed=2)
+    t_HTT = toeplitz(k_HT, ahead_HA)
+    for t in range(5):
+        for s in range(5):
+            want = torch.zeros(2, dtype=torch.float64)
+            if s <= t:
+                want = k_HT[:, t - s]
+            elif s - t <= 3:
+                want = ahead_HA[:, s - t - 1]
+            assert torch.equal(t_HTT[:, t, s], want)
+
+
+def test_scan_ahead_by_hand() -> None:
+    """Blocks of two: the first frame sees the second, 2 Re(cb) u, and nothing else is seen."""
+    modes = ahead_modes(1, 1)
+    u = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0], dtype=torch.float64)[None, :, None, None]
+    gain = 2.0 * float(modes.cb_HN.real)
+    want = torch.tensor([2.0 * gain, 0.0, 4.0 * gain, 0.0, 0.0], dtype=torch.float64)
+    torch.testing.assert_close(ssm_ahead_ref(u, modes, 2)[0, :, 0, 0], want)
+
+
+@pytest.mark.parametrize("block", [1, 2, 5, 8, 400])
+@pytest.mark.parametrize("frames", [1, 7, 40, 300])
+def test_looking_ahead_equals_the_scan_against_time(frames: int, block: int) -> None:
+    """Both training forms, on either side of TOEPLITZ_MAX_FRAMES, whole blocks or not."""
+    modes, ahead = make_modes(), ahead_modes()
+    u = make_input(2, frames, 3, 2)
+    want = scan(u, modes) + ssm_ahead_ref(u, ahead, block)
+    k_HT, a_HA = kernel(modes, frames), kernel(ahead, min(block, frames) - 1)
+    assert_near(ssm_toeplitz(u, k_HT, a_HA, block), want)
+    assert_near(ssm_fft(u, k_HT) + ssm_ahead(u, a_HA, block), want)
+    assert_near(ssm_conv(u, modes, ahead, block), want)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(("chunk", "block"), [(4, 4), (8, 4), (6, 1), (12, 12)])
+def test_the_chunk_form_looks_ahead_in_its_blocks(chunk: int, block: int, dtype) -> None:
+    modes, ahead = make_modes(dtype=dtype), ahead_modes(dtype=dtype)
+    u = make_input(2, 24, 3, 2, dtype=dtype)
+    start = make_input(2, 3, 8, 2, seed=5, dtype=dtype)
+    want, want_end = ssm_scan_ref(u, modes, start)
+    want = want + ssm_ahead_ref(u, ahead, block)
+    constants, state, outputs = fold(modes, chunk, ahead, block), start, []
+    for part in u.split(chunk, 1):
+        y, state = ssm_chunk(part, state, constants)
+        outputs.append(y)
+    assert_near(torch.cat(outputs, 1), want)
+    assert_near(state, want_end)
+
+
+def test_a_chunk_without_whole_blocks_is_refused() -> None:
+    with pytest.raises(ValueError, match="6 frames holds no whole blocks of 4"):
+        fold(make_modes(), 6, ahead_modes(), 4)
+
+
 def test_fft_size_holds_a_linear_convolution() -> None:
     sizes = [fft_size(frames) for frames in range(1, 600)]
     assert all(size >= 2 * frames for frames, size in enumerate(sizes, 1))
@@ -154,12 +219,14 @@ def test_conv_takes_both_forms(frames: int) -> None:
 
 
 @pytest.mark.parametrize("frames", [7, 400])
-def test_conv_under_half_precision_keeps_its_dtype(frames: int) -> None:
+@pytest.mark.parametrize("autocast", [False, True])
+def test_conv_of_half_precision_computes_in_float32(frames: int, autocast: bool) -> None:
     modes = make_modes(dtype=torch.float32)
-    u = make_input(1, frames, 3, 2, dtype=torch.float32)
-    half = ssm_conv(u.bfloat16(), modes)
-    assert half.dtype == torch.bfloat16
-    assert_near(half.float(), scan(u, modes), 3e-2)  # bfloat16 holds 8 bits
+    u = make_input(1, frames, 3, 2, dtype=torch.float32).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        found = ssm_conv(u, modes)
+    assert found.dtype == torch.float32
+    assert_near(found, scan(u.float(), modes))  # no nearer to u, but u is all that is rounded
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

@@ -4,17 +4,18 @@ import pytest
 import torch
 
 from todm.core.config import DropoutConfig
-from todm.core.specs import BlockSpec, MHSSMSpec
+from todm.core.cost import chunk_macs
+from todm.core.specs import BlockSpec, MHSSMSpec, SubnetSpec
 from todm.layers.block import Block
 from todm.layers.dropout import DropoutPlan, dropout_plan
-from todm.recipes.asr import small_space
+from todm.recipes.spaces import small_space
 
 SPACE = small_space(5)  # FFN 128, 256, 384, 512; heads 4, 8, 12, 16
 
 
 def make_plan(mode: str = "adaptive", rate: float = 0.2, seed: int = 0) -> DropoutPlan:
     config = DropoutConfig.model_validate({"mode": mode, "rate": rate})
-    return dropout_plan(config, SPACE, torch.Generator().manual_seed(seed))
+    return dropout_plan(config, SPACE, SPACE.largest, torch.Generator().manual_seed(seed))
 
 
 def block(ffn_dim: int = 512, num_heads: int = 16) -> BlockSpec:
@@ -37,6 +38,26 @@ def test_each_rate_follows_its_own_axis() -> None:
     assert plan.mixer_rate(uneven) == pytest.approx(0.2)
 
 
+def test_rate_by_macs_is_of_the_whole_net() -> None:
+    def plan_of(spec: SubnetSpec, mode: str = "adaptive") -> DropoutPlan:
+        values = {"mode": mode, "rate": 0.2, "adaptive_by": "macs"}
+        return dropout_plan(DropoutConfig.model_validate(values), SPACE, spec, torch.Generator())
+
+    low, middle, high = (
+        chunk_macs(net).total for net in (SPACE.smallest, SPACE.middle, SPACE.largest)
+    )
+    for spec, share in (
+        (SPACE.smallest, 0.0),
+        (SPACE.middle, (middle - low) / (high - low)),
+        (SPACE.largest, 1.0),
+    ):
+        plan = plan_of(spec)
+        for width in (block(128, 4), block(512, 16)):  # whatever the layer's own
+            assert plan.ffn_rate(width) == plan.mixer_rate(width) == pytest.approx(0.2 * share)
+    assert plan_of(SPACE.smallest, "fixed").ffn_rate(block()) == 0.2
+    assert plan_of(SPACE.largest, "none").ffn_rate(block()) == 0.0
+
+
 def test_fixed_and_none_ignore_the_width() -> None:
     for spec in (block(128, 4), block(512, 16)):
         fixed, none = make_plan("fixed"), make_plan("none")
@@ -46,7 +67,7 @@ def test_fixed_and_none_ignore_the_width() -> None:
 
 def test_an_axis_with_one_width_takes_the_whole_rate() -> None:
     space = SPACE.model_copy(update={"ffn_dims": (512,)})
-    plan = dropout_plan(DropoutConfig(rate=0.2), space, torch.Generator())
+    plan = dropout_plan(DropoutConfig(rate=0.2), space, space.largest, torch.Generator())
     assert plan.ffn_rate(block()) == 0.2
 
 

@@ -45,7 +45,7 @@ each_spec = pytest.mark.parametrize("spec", sampled_specs(), ids=lambda s: s.sho
 def test_sampled_specs_differ_in_every_axis() -> None:
     axes = [spec.axes() for spec in sampled_specs()]
     for name in axes[0]:
-        assert len({str(a[name]) for a in axes}) > 1
+        assert len({str(a[name]) for a in axes}) > 1 or name == "lookahead"  # the space is causal
 
 
 @each_spec

@@ -133,6 +133,68 @@ def test_group_without_scaling_takes_plain_steps_at_its_own_rate() -> None:
     assert torch.equal(other.detach(), torch.ones(3, 3, dtype=torch.float64))  # no gradient
 
 
+def test_blocks_of_rows_are_tensors_of_their_own() -> None:
+    whole = [p for p in make_params(4) if p.dim() > 0 and p.shape[0] > 2]
+    cuts = [(1, 3), (1, 3), (2,), (4,)]
+    parts = [
+        part.detach().clone().requires_grad_()
+        for p, ends in zip(whole, cuts, strict=True)
+        for part in p.tensor_split(ends)
+    ]
+    ours = ScaledAdam([{"params": whole, "row_cuts": cuts}], lr=0.04)
+    reference = SlowScaledAdam(parts, 0.04, clipping_scale=2.0)
+    for step in range(60):
+        set_grads(whole, step)
+        for part, grad in zip(parts, _split([p.grad for p in whole], cuts), strict=True):
+            part.grad = grad.clone()
+        ours.step()
+        reference.step()
+    for part, other in zip(parts, _split(whole, cuts), strict=True):
+        torch.testing.assert_close(other.detach(), part.detach(), rtol=1e-9, atol=1e-11)
+
+
+def _split(tensors: list[Tensor], cuts: list[tuple[int, ...]]) -> list[Tensor]:
+    return [x for t, ends in zip(tensors, cuts, strict=True) for x in t.tensor_split(ends)]
+
+
+@pytest.mark.parametrize(("small", "batch"), [(4, 13), (11, 1 << 20), (0, 1)])
+def test_large_and_small_pieces_learn_alike(
+    small: int, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params, twins = make_params(7), make_params(7)
+    cuts = [
+        {"params": ps, "row_cuts": [(1,), (), (2,), (), (), (), (), ()]} for ps in (params, twins)
+    ]
+    one = ScaledAdam(cuts[:1])
+    set_grads(params, 0)
+    one.step()
+    monkeypatch.setattr("todm.optim.pieces.SMALL_ELEMENTS", small)
+    monkeypatch.setattr("todm.optim.pieces.BATCH_ELEMENTS", batch)
+    other = ScaledAdam(cuts[1:])
+    set_grads(twins, 0)
+    other.step()
+    for step in range(1, 30):
+        for ps, optimizer in ((params, one), (twins, other)):
+            set_grads(ps, step)
+            optimizer.step()
+    for p, q in zip(params, twins, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-10, atol=1e-12)
+
+
+def test_a_rate_of_zero_moves_on_momentum_alone() -> None:
+    params = make_params(8)
+    optimizer = ScaledAdam(params)
+    set_grads(params, 0)
+    optimizer.step()
+    before = [p.detach().clone() for p in params]
+    moved = [p.detach() - q.detach() for p, q in zip(params, make_params(8), strict=True)]
+    optimizer.param_groups[0]["lr"] = 0.0
+    set_grads(params, 1)
+    optimizer.step()
+    for p, q, m in zip(params, before, moved, strict=True):
+        torch.testing.assert_close(p.detach(), q + 0.9 * m)
+
+
 def test_a_gradient_may_be_missing_for_a_while() -> None:
     params, twins = make_params(6), make_params(6)
     optimizer, twin = ScaledAdam(params), ScaledAdam(twins)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from todm.core.search_config import SearchConfig
 from todm.models.scoring import Scores
-from todm.recipes.asr import small_space
+from todm.recipes.spaces import small_space
 from todm.search.study import Study
 
 SPACE = small_space(12)

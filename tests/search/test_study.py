@@ -6,7 +6,7 @@ from todm.core.cost import macs_per_audio_s
 from todm.core.search_config import SearchConfig
 from todm.models.scoring import Scores
 from todm.recipes import recipe
-from todm.recipes.asr import small_space
+from todm.recipes.spaces import small_space
 from todm.search.objectives import EvaluationLog, logged
 from todm.search.run import explore, trials_of
 from todm.search.sampler import starts

@@ -15,7 +15,9 @@ from todm.core.errors import ArtifactError, GateError
 from todm.optim.build import build_optimizer
 from todm.optim.schedule import eden_factor, one_cycle_factor
 from todm.train.checkpoint import CHECKPOINT
-from todm.train.loop import LOG, Loop, lr_factor, seeded
+from todm.train.early_stop import FrontStopper
+from todm.train.log import LOG
+from todm.train.loop import Loop, lr_factor, seeded
 from todm.train.task import Scores, Task
 
 STEPS_PER_EPOCH = 5
@@ -75,6 +77,7 @@ def make_loop(
     schedule: ScheduleConfig = SCHEDULE,
     run: RunConfig = RUN,
     fingerprint: str = "a",
+    stopper: FrontStopper | None = None,
 ) -> Loop[Tensor]:
     work.mkdir(exist_ok=True)
     return Loop(
@@ -85,6 +88,7 @@ def make_loop(
         fabric=Fabric(accelerator="cpu", devices=1),
         work=work,
         fingerprint=fingerprint,
+        stopper=stopper,
     )
 
 
@@ -105,6 +109,19 @@ def test_factor_is_eden_times_the_final_fall() -> None:
     assert lr_factor(flat, 99, 3.0) == eden_factor(
         99, 3.0, batches=50.0, epochs=2.0, warmup_batches=10
     )
+
+
+def test_a_held_rate_decays_once_the_hold_ends() -> None:
+    eden = {"steps": 100, "warmup_steps": 10, "eden_batches": 50.0, "eden_epochs": 2.0}
+    held = ScheduleConfig.model_validate({**eden, "hold_fraction": 0.6})
+    plain = ScheduleConfig.model_validate({**eden, "warmup_steps": 0})
+    assert [lr_factor(held, step, step / 7) for step in (10, 30, 60)] == [1.0, 1.0, 1.0]
+    assert lr_factor(held, 5, 5 / 7) == pytest.approx(0.75)
+    for step in (61, 75, 99):  # as a run that began at the end of the hold
+        want = lr_factor(plain, step - 60, (step - 60) / 7)
+        assert lr_factor(held, step, step / 7) == pytest.approx(want)
+    with pytest.raises(ValueError, match="eden only"):
+        ScheduleConfig(kind="one_cycle", steps=9, hold_fraction=0.5)
 
 
 def test_factor_of_one_cycle() -> None:
@@ -142,18 +159,52 @@ def test_the_result_is_the_mean_of_the_last_weights(tmp_path: Path) -> None:
         after.append(task.model.weight.detach().double())
 
     loop.optimizer.step = spied  # type: ignore[method-assign]
-    state = loop.train()
-    assert state.num_averaged == 5
+    loop.train()
+    assert loop.keeper.average.count == 5
     want = torch.stack(after[-5:]).mean(0)
     torch.testing.assert_close(task.model.weight.detach().double(), want, rtol=1e-6, atol=1e-7)
     assert not torch.equal(task.model.weight.detach().double(), after[-1])
+
+
+class TwoLossTask(LineTask):
+    """Its dev loss is least for one of the windows, as a weight in it says."""
+
+    def evaluate(self) -> Scores:
+        return {"largest": {"wer": 1.0, "loss": abs(float(self.model.weight[0, 0].detach()))}}
+
+
+def test_of_several_windows_the_one_with_the_least_dev_loss_is_handed_out(tmp_path: Path) -> None:
+    schedule = SCHEDULE.model_copy(
+        update={"averaging": "pairs", "average_starts": (0.2, 0.4, 0.8)}  # steps 5, 10, 20
+    )
+    task = TwoLossTask()
+    loop = make_loop(tmp_path, task, schedule)
+    after: list[Tensor] = []
+    update = loop.optimizer.step
+
+    def spied() -> None:
+        update()
+        after.append(task.model.weight.detach().double())
+
+    loop.optimizer.step = spied  # type: ignore[method-assign]
+    loop.train()
+    means = {start: torch.stack(after[start:]).mean(0) for start in (5, 10, 20)}
+    best = min(means, key=lambda start: abs(float(means[start][0, 0])))
+    torch.testing.assert_close(task.model.weight.detach().double(), means[best])
+    said = read_log(tmp_path)[-1]
+    assert said["average_from"] == best
+    assert said["dev_loss_from"] == {
+        str(start): pytest.approx(abs(float(mean[0, 0])), abs=1e-6) for start, mean in means.items()
+    }
 
 
 def test_without_averaging_the_result_is_the_last_weights(tmp_path: Path) -> None:
     averaged, last = LineTask(), LineTask()
     make_loop(tmp_path / "a", averaged).train()
     plain = SCHEDULE.model_copy(update={"average_fraction": 0.0})
-    assert make_loop(tmp_path / "b", last, plain).train().num_averaged == 0
+    loop = make_loop(tmp_path / "b", last, plain)
+    loop.train()
+    assert loop.keeper.average.count == 0
     assert not torch.equal(averaged.model.weight, last.model.weight)
 
 
@@ -232,7 +283,7 @@ def test_a_stopped_run_ends_with_the_same_bits_and_log(tmp_path: Path, stop_at: 
         resumed.model.state_dict().values(), whole.model.state_dict().values(), strict=True
     ):
         assert torch.equal(mine, reference)
-    kept = ("step", "num_averaged", "skipped_steps", "bad_in_a_row")
+    kept = ("step", "skipped_steps", "bad_in_a_row")
     assert [getattr(state, k) for k in kept] == [getattr(want, k) for k in kept]
     assert read_log(tmp_path / "parts") == read_log(tmp_path / "whole")
 
@@ -270,7 +321,7 @@ def test_a_changed_configuration_refuses_to_resume(tmp_path: Path) -> None:
     with pytest.raises(StopError):
         make_loop(tmp_path, LineTask(stop_at=9)).train()
     before = (tmp_path / CHECKPOINT).read_bytes()
-    with pytest.raises(ArtifactError, match="another configuration or corpus") as raised:
+    with pytest.raises(ArtifactError, match="another configuration, corpus or --init") as raised:
         make_loop(tmp_path, LineTask(), fingerprint="b").train()
     assert "--out" in str(raised.value)
     assert (tmp_path / CHECKPOINT).read_bytes() == before

@@ -24,10 +24,11 @@ from todm.core.artifact import Artifact, load_artifact
 from todm.core.config import SupernetConfig
 from todm.core.data_config import AugmentConfig
 from todm.core.errors import ArtifactError
+from todm.core.ledger import TrainingLedger
 from todm.data.loader import Batch
-from todm.models.store import CONFIG, WEIGHTS
+from todm.models.store import CONFIG, LEDGER, WEIGHTS
 from todm.recipes import recipe
-from todm.train.loop import LOG
+from todm.train.log import LOG
 from todm.train.run import run
 from todm.train.supernet import SupernetTask
 
@@ -106,6 +107,10 @@ def test_killed_five_times_ends_with_the_same_bits(
     ]
     assert different == []
     assert (parts / LOG).read_text("utf-8") == (whole / LOG).read_text("utf-8")
+    ledgers = [TrainingLedger.read_json(path / LEDGER) for path in (whole, parts)]
+    assert ledgers[0].timed(0.0, 0.0) == ledgers[1].timed(0.0, 0.0)
+    assert ledgers[0].steps == config.schedule.steps
+    assert set(ledgers[0].nets) == {"largest", "smallest", "random0"}
     bodies = [load_artifact(path, "supernet").body for path in (whole, parts)]
     for body in bodies:
         del body["wall_s"], body["cpu_s"]

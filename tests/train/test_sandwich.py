@@ -1,13 +1,18 @@
 """Which nets a step trains: a pure function of seed and step, each part switchable."""
 
+import itertools
 import random
+from collections import Counter
 
 import pytest
 
 from todm.core.config import SandwichConfig
+from todm.core.cost_training import TrainingShape
+from todm.core.ledger import TrainingLedger
+from todm.core.space import SearchSpace
 from todm.core.specs import SubnetSpec
 from todm.recipes import recipe
-from todm.train.sandwich import nets_of_step
+from todm.train.sandwich import nets_of_step, planned_ledger, rows_of_net
 
 SPACE = recipe("tiny", 7).space
 
@@ -59,3 +64,95 @@ def test_the_parts_are_switchable() -> None:
     assert names(SandwichConfig(smallest=False, num_random=0)) == ["largest"]
     with_smallest, without = draw(SandwichConfig(), 3), draw(SandwichConfig(smallest=False), 3)
     assert with_smallest[2] == without[1]  # the switch leaves the random nets alone
+
+
+def test_smaller_nets_on_every_kth_step_from_the_start() -> None:
+    config = SandwichConfig(start_fraction=0.25, every=4)
+    with_smaller = [step for step in range(100) if len(draw(config, step)) > 1]
+    assert with_smaller == list(range(25, 100, 4))
+    assert draw(config, 29) == draw(SandwichConfig(), 29)  # the draws are those of every step
+
+
+def test_the_smallest_is_drawn_with_its_probability() -> None:
+    def names(config: SandwichConfig, step: int) -> list[str]:
+        return [name for name, _ in nets_of_step(SPACE, config, seed=2, step=step, total_steps=400)]
+
+    config = SandwichConfig(smallest=0.25)
+    drawn = [names(config, step) for step in range(400)]
+    assert all("random0" in found for found in drawn)
+    assert sum("smallest" in found for found in drawn) == pytest.approx(100, abs=35)  # 4 sigma
+    swapped = config.model_copy(update={"smallest_replaces": True})
+    for step in range(400):
+        want = ["largest", "smallest"] if "smallest" in drawn[step] else ["largest", "random0"]
+        assert names(swapped, step) == want
+
+
+def test_replacing_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="num_random of at least 1"):
+        SandwichConfig(num_random=0, smallest_replaces=True)
+
+
+def test_rows_are_a_part_of_the_batch_for_all_but_the_largest() -> None:
+    config = SandwichConfig(batch_fraction=0.25)
+
+    def rows(name: str, step: int, fraction: float = 0.25) -> list[int] | None:
+        part = config.model_copy(update={"batch_fraction": fraction})
+        return rows_of_net(part, 16, seed=0, step=step, name=name)
+
+    assert rows("largest", 3) is None
+    assert rows("smallest", 3, 1.0) is None
+    drawn = [rows("smallest", step) for step in range(200)]
+    assert drawn == [rows("smallest", step) for step in range(200)]
+    assert all(r is not None and len(set(r)) == 4 and r == sorted(r) for r in drawn)
+    counts = Counter(index for r in drawn for index in r or [])
+    assert set(counts) == set(range(16))
+    assert max(counts.values()) < 90  # 50 expected
+    assert rows("random0", 3) != rows("smallest", 3)
+    assert rows_of_net(config, 1, seed=0, step=0, name="smallest") is None
+    assert len(rows_of_net(config, 3, seed=0, step=0, name="smallest") or []) == 1
+
+
+SHAPE = TrainingShape(batch=4, frames=120, target_len=3)
+
+
+def planned(**sandwich: object) -> TrainingLedger:
+    config = recipe("tiny", 7)
+    part = SandwichConfig.model_validate(sandwich)
+    return planned_ledger(config.model_copy(update={"sandwich": part}), itertools.repeat(SHAPE))
+
+
+@pytest.mark.parametrize(
+    ("sandwich", "share"),
+    [({"start_fraction": 0.5}, 0.5), ({"every": 3}, 1 / 3), ({"batch_fraction": 0.5}, 0.5)],
+)
+def test_what_is_left_out_is_not_paid(sandwich: dict[str, float], share: float) -> None:
+    """Of the smallest net alone, which costs the same in every step."""
+    everything = planned(num_random=0).ratio_to_largest - 1
+    found = planned(num_random=0, **sandwich).ratio_to_largest - 1
+    tolerance = 0.02 if "batch_fraction" in sandwich else 1e-9  # kernels do not shrink with it
+    assert found == pytest.approx(share * everything, rel=tolerance)
+
+
+def test_one_smaller_net_costs_less_than_two() -> None:
+    two = planned().ratio_to_largest
+    one = planned(smallest=0.3, smallest_replaces=True).ratio_to_largest
+    assert 1 < one < two
+    assert planned(num_random=0, smallest=0).ratio_to_largest == 1.0
+
+
+def with_lookaheads() -> SearchSpace:
+    return SPACE.reformed(lookaheads=(0, 1, 7), chunk_frames=8, backward=True)
+
+
+def test_all_nets_of_a_step_look_equally_far_ahead() -> None:
+    space = with_lookaheads()
+    drawn = []
+    for step in range(40):
+        config = SandwichConfig(start_fraction=0.1)
+        nets = nets_of_step(space, config, seed=0, step=step, total_steps=100)
+        ahead = {spec.lookahead_frames for _, spec in nets}
+        assert len(ahead) == 1
+        assert all(space.contains(spec) for _, spec in nets)
+        drawn += ahead
+    assert set(drawn) == {0, 1, 7}
+    assert set(drawn[:10]) != {7}  # also while the largest net trains alone

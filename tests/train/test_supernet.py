@@ -1,5 +1,6 @@
 """A sandwich step's gradient equals the plain sum of losses computed without any sharing."""
 
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,11 +12,13 @@ from todm.core.config import SupernetConfig
 from todm.core.rng import derive_seed
 from todm.data.loader import Batch
 from todm.decode.tokens import TokenTable
+from todm.kernels.transducer import alignments
 from todm.layers.dropout import dropout_plan
-from todm.losses.transducer import TransducerLoss, transducer_loss
+from todm.losses.transducer import transducer_loss
 from todm.models.rnnt import Transducer, encoder_lens
 from todm.recipes import recipe
-from todm.train.sandwich import nets_of_step
+from todm.train.distil import Outputs
+from todm.train.sandwich import nets_of_step, rows_of_net
 from todm.train.supernet import SupernetTask
 
 TABLE = TokenTable(unit="word", symbols=("<blk>", "▁ONE", "▁TWO", "▁SIX", "▁TEN"))
@@ -77,6 +80,36 @@ def divergence(teacher_XV: Tensor, student_XV: Tensor, config: SupernetConfig) -
     return torch.maximum(*ends)
 
 
+def slow_distillation(
+    teacher: Outputs, student: Outputs, batch: Batch, row: int, config: SupernetConfig
+) -> Tensor:
+    """One utterance, each mode by its definition."""
+    t, labels = int(encoder_lens(batch.frame_lens_B)[row]), int(batch.target_lens_B[row])
+    p, q = (o.logits_BTUV[row, :t, : labels + 1] for o in (teacher, student))
+    match config.distill.mode:
+        case "alpha_divergence":
+            return divergence(p.detach(), q, config).mean()
+        case "one_best":
+            targets = batch.targets_BU[row, :labels].tolist()
+            logp = p.detach().log_softmax(-1)
+            paths = alignments(t, labels, "regular")
+            best = max(
+                paths,
+                key=lambda path: sum(
+                    float(logp[i, u, targets[u] if is_label else 0]) for i, u, is_label in path
+                ),
+            )
+            return torch.stack(
+                [divergence(p[i, u].detach(), q[i, u], config) for i, u, _ in best]
+            ).mean()
+        case "encoder":
+            far = student.enc_BTD[row, :t] - teacher.enc_BTD[row, :t].detach()
+            return far.square().mean()
+        case _:
+            d = (student.loss.loss_B[row] - teacher.loss.loss_B[row].detach()) / labels
+            return d**2 / 2 if abs(float(d.detach())) < 1 else d.abs() - 0.5
+
+
 def separate_loss(task: SupernetTask, batch: Batch, step: int) -> Tensor:
     """Each net alone, from the features on; distillation utterance by utterance."""
     config, model = task.config, task.model
@@ -89,23 +122,23 @@ def separate_loss(task: SupernetTask, batch: Batch, step: int) -> Tensor:
     )
     lens_B = encoder_lens(batch.frame_lens_B)
     total = torch.zeros((), dtype=torch.float64)
-    teacher: tuple[Tensor, TransducerLoss] | None = None
+    teacher: Outputs | None = None
     for name, spec in nets:
         g = torch.Generator().manual_seed(derive_seed(config.seed, "dropout", step, name))
-        plan = dropout_plan(config.dropout, config.space, g)
+        plan = dropout_plan(config.dropout, config.space, spec, g)
         enc_BTD = model.encoder(batch.features_BTF, spec, plan)
         logits = model.joiner.lattice(enc_BTD, model.predictor(batch.targets_BU), spec.joiner_dim)
         result = transducer_loss(logits, batch.targets_BU, lens_B, batch.target_lens_B)
         weight = 1.0 if name == "largest" else config.sandwich.task_weight
         total = total + weight * result.loss_B.sum() / BATCH_TOKENS
+        outputs = Outputs(enc_BTD, logits, result)
         if teacher is None:
-            teacher = (logits.detach(), result)
+            teacher = outputs
         elif config.distill.mode != "none":
             for row in range(3):
-                t, u = int(lens_B[row]), int(batch.target_lens_B[row]) + 1
-                per_label = teacher[1].loss_B[row].detach() / batch.target_lens_B[row]
+                per_label = teacher.loss.loss_B[row].detach() / batch.target_lens_B[row]
                 gate = torch.exp(-per_label) if config.distill.gate else 1.0
-                kd = divergence(teacher[0][row, :t, :u], logits[row, :t, :u], config).mean()
+                kd = slow_distillation(teacher, outputs, batch, row, config)
                 total = total + config.distill.weight * gate * kd / 3
     return total
 
@@ -114,10 +147,15 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
     "all": {},
     "no distillation": {"distill": {"mode": "none"}},
     "gate off": {"distill": {"gate": False}},
+    "encoder outputs": {"distill": {"mode": "encoder", "gate": False}},
+    "full sum": {"distill": {"mode": "full_sum", "gate": False}},
+    "one best": {"distill": {"mode": "one_best", "gate": False}},
+    "one best, gated": {"distill": {"mode": "one_best"}},
     "other ends": {"distill": {"alpha_min": -0.5, "alpha_max": 0.5}},
     "weights": {"sandwich": {"task_weight": 2.0, "num_random": 2}, "distill": {"weight": 3.0}},
     "no task loss below": {"sandwich": {"task_weight": 0.0}},
     "largest alone": {"sandwich": {"smallest": False, "num_random": 0}},
+    "dropout by MACs": {"dropout": {"adaptive_by": "macs"}},
     "no dropout": {"dropout": {"mode": "none"}},
 }
 
@@ -194,3 +232,71 @@ def test_a_step_replays_alone() -> None:
     later = sandwich_grads(task, batch, 3)
     alone = sandwich_grads(make_task(make_config()), batch, 3)
     assert all(torch.equal(later[name], grad) for name, grad in alone.items())
+
+
+@pytest.mark.parametrize(
+    ("size", "mode"),
+    [(1, "alpha_divergence"), (2, "alpha_divergence"), (2, "encoder"), (2, "one_best")],
+)
+def test_the_mean_gradient_over_all_parts_is_that_of_the_whole_batch(
+    size: int, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Utterances of 40, 30 and 21 frames, each part cut to its longest: what a draw expects."""
+    config = make_config(
+        dropout={"mode": "none"}, sandwich={"task_weight": 0.7}, distill={"mode": mode}
+    )
+    batch = make_batch()
+    want = sandwich_grads(make_task(config), batch, 7)
+    parts = list(itertools.combinations(range(3), size))
+    mean = {name: torch.zeros_like(grad) for name, grad in want.items()}
+    for rows in parts:
+        monkeypatch.setattr(
+            "todm.train.supernet.rows_of_net",
+            lambda *_, name, rows=rows, **__: None if name == "largest" else list(rows),
+        )
+        for name, grad in sandwich_grads(make_task(config), batch, 7).items():
+            mean[name] += grad / len(parts)
+    for name, grad in want.items():
+        scale = max(float(grad.abs().max()), 1e-6)
+        torch.testing.assert_close(mean[name], grad, rtol=0.0, atol=1e-11 * scale, msg=name)
+
+
+def test_the_ledger_counts_what_each_net_saw() -> None:
+    config = make_config(sandwich={"batch_fraction": 0.34, "every": 2})
+    task, batch = make_task(config), make_batch()
+    for step in range(3):
+        sandwich_grads(task, batch, step)
+    ledger, lens = task.ledger, batch.frame_lens_B.tolist()
+    assert ledger.steps == 3
+    assert {name: net.steps for name, net in ledger.nets.items()} == {
+        "largest": 3,
+        "smallest": 2,
+        "random0": 2,
+    }
+    largest, smallest = ledger.nets["largest"], ledger.nets["smallest"]
+    assert (largest.utterances, largest.frames, largest.padded_frames) == (9, 273, 360)
+    rows = [
+        rows_of_net(config.sandwich, 3, seed=config.seed, step=step, name="smallest")
+        for step in (0, 2)
+    ]
+    heard = [lens[row[0]] for row in rows if row is not None]
+    assert (smallest.utterances, smallest.frames, smallest.padded_frames) == (
+        2,
+        sum(heard),
+        sum(heard),
+    )
+    again = make_task(config)
+    again.load_state_dict(task.state_dict())
+    assert again.ledger == ledger
+
+
+def test_a_late_sandwich_trains_the_largest_net_alone_before() -> None:
+    config = make_config(sandwich={"start_fraction": 0.5})
+    batch = make_batch()
+    early = sandwich_grads(make_task(config), batch, 14)
+    alone = make_config(sandwich={"smallest": 0.0, "num_random": 0})
+    want = sandwich_grads(make_task(alone), batch, 14)
+    assert all(torch.equal(early[name], grad) for name, grad in want.items())
+    late = sandwich_grads(make_task(config), batch, 15)
+    full = sandwich_grads(make_task(make_config()), batch, 15)
+    assert all(torch.equal(late[name], grad) for name, grad in full.items())

@@ -46,7 +46,8 @@ app = typer.Typer(
     name="todm",
     help="Train one elastic streaming recogniser, ship it to every device.",
     epilog="Exit codes: 0 done, 1 a gate failed, 2 wrong input, 3 no net meets the budgets, "
-    "4 an optional package is missing, 70 our own bug, 130 interrupted.",
+    "4 an optional package is missing, 70 our own bug, 75 another process of the training is gone, "
+    "130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

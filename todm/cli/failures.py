@@ -25,6 +25,7 @@ _EXTRA_OF = {
     "safetensors": "train",
     "sentencepiece": "train",
     "sherpa_onnx": "sherpa",
+    "tensorboard": "tensorboard",
     "torch": "train",
 }
 """Which extra brings a package, for imports at the top of a module."""

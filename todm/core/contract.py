@@ -47,7 +47,8 @@ class StreamContract(Value):
     subsampling: int = SUBSAMPLING
     chunk_frames: int = Field(ge=1)
     """Encoder frames per step; the encoder takes ``chunk_frames * subsampling`` fbank frames."""
-    lookahead_frames: Literal[0] = 0
+    lookahead_frames: int = Field(default=0, ge=0)
+    """Most later frames that an output sees, all of its own chunk: a step needs no others."""
     state: tuple[StatePart, ...]
     """The parts of the one flat state row; every part starts at zero."""
     joiner_dim: int = Field(ge=1)
@@ -78,19 +79,15 @@ class StreamContract(Value):
 
 
 def state_parts(spec: SubnetSpec) -> tuple[StatePart, ...]:
-    """Lay out the flat state row of a subnet: two conv caches, then each mixer's modes.
-
-    A mixer's part has shape (heads, 2 * modes, head channels): real rows, then imaginary.
-    """
+    """Lay out the flat state row of a subnet: two conv caches, then each mixer's parts."""
     front = spec.front
     shapes: list[tuple[str, tuple[int, ...]]] = [
         ("front.conv1", (1, 1, front.feature_dim)),
         ("front.conv2", (front.channels[0], 1, front.feature_dim // 2)),
     ]
     for block in spec.blocks:
-        mixer = block.mixer
-        modes_shape = (mixer.num_heads, 2 * mixer.state_dim, mixer.head_dim)
-        shapes.append((f"block{block.source_layer}.ssm", modes_shape))
+        for name, shape in block.mixer.state_shapes().items():
+            shapes.append((f"block{block.source_layer}.{name}", shape))
     parts, offset = [], 0
     for name, shape in shapes:
         part = StatePart(name=name, offset=offset, shape=shape)
@@ -108,6 +105,7 @@ def contract_of(spec: SubnetSpec, token_unit: Literal["char", "word", "bpe"]) ->
     chunk_ms = spec.chunk_frames * SUBSAMPLING * FRAME_MS
     return StreamContract(
         chunk_frames=spec.chunk_frames,
+        lookahead_frames=spec.lookahead_frames,
         state=state_parts(spec),
         joiner_dim=spec.joiner_dim,
         vocab_size=spec.vocab_size,

@@ -5,10 +5,10 @@ matrix product or a convolution, so twice the MACs are the products' FLOPs (test
 to torch's FlopCounterMode). Elementwise work is counted apart, in operations.
 
 The unit of inference is one chunk of L = ``spec.chunk_frames`` encoder frames (40 ms each) in the
-folded form of ``kernels.ssm.ssm_chunk``. The parts are those of a bundle: the joiner's projection
-of the encoder lives in the encoder's graph, that of the predictor in the predictor's. The joiner
-runs once a frame; the predictor at most once a frame (after an emission; the contract allows one
-symbol a frame), and this upper bound is what is counted.
+folded form; what each kind of mixer costs stands in ``core.cost_mixers``. The parts are those of a
+bundle: the joiner's projection of the encoder lives in the encoder's graph, that of the predictor
+in the predictor's. The joiner runs once a frame; the predictor at most once a frame (after an
+emission; the contract allows one symbol a frame), and this upper bound is what is counted.
 
 Legend: D model width, X = H * P inner width, N modes, F FFN width, J joiner width, E embedding,
 V symbols.
@@ -17,7 +17,8 @@ V symbols.
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from todm.core.specs import FRAME_MS, SUBSAMPLING, BlockSpec, SubnetSpec
+from todm.core.cost_mixers import ACTIVATION_OPS, mixer_cost
+from todm.core.specs import FRAME_MS, SUBSAMPLING, SubnetSpec
 from todm.core.value import Value
 
 Part = Literal["front", "mixers", "ffn", "encoder_out", "predictor", "joiner"]
@@ -31,8 +32,6 @@ INT8_CHANNEL_BYTES = FP32_BYTES + 1
 """Scale and zero point of an output channel of an int8 linear map."""
 NORM_OPS = 7
 """Per scalar of a LayerNorm: subtract, square, two sums, scale, gain, offset."""
-ACTIVATION_OPS = 2
-"""Per scalar of a SiLU (sigmoid, multiply), or of a gate."""
 
 
 class GraphOverhead(NamedTuple):
@@ -114,10 +113,8 @@ def linear_maps(spec: SubnetSpec) -> Iterator[LinearMap]:
     width, joiner = spec.model_dim, spec.joiner_dim
     yield LinearMap("front", spec.front.flat_dim, width)
     for block in spec.blocks:
-        inner = block.mixer.inner_dim
-        yield LinearMap("mixers", width, inner)
-        yield LinearMap("mixers", inner, width)
-        yield LinearMap("mixers", inner, width)
+        for inputs, outputs in mixer_cost(block.mixer).linears(width):
+            yield LinearMap("mixers", inputs, outputs)
         yield LinearMap("ffn", width, block.ffn_dim)
         yield LinearMap("ffn", block.ffn_dim, width)
     yield LinearMap("encoder_out", width, joiner)
@@ -136,10 +133,8 @@ def num_parameters(spec: SubnetSpec) -> int:
     linears = sum(m.inputs * m.outputs + m.outputs for m in linear_maps(spec))
     convs = sum(conv_weights(spec)) + sum(spec.front.channels)
     norms = 2 * spec.model_dim * (2 * len(spec.blocks) + 1)
-    modes = sum(
-        4 * b.mixer.num_heads * b.mixer.state_dim + 2 * b.mixer.num_heads for b in spec.blocks
-    )
-    return linears + convs + norms + modes + _predictor_scalars(spec)
+    mixers = sum(mixer_cost(block.mixer).parameters for block in spec.blocks)
+    return linears + convs + norms + mixers + _predictor_scalars(spec)
 
 
 def _predictor_scalars(spec: SubnetSpec) -> int:
@@ -163,14 +158,8 @@ def chunk_macs(spec: SubnetSpec) -> MacsByPart:
     for linear in linear_maps(spec):
         macs[linear.part] += frames * linear.macs
     macs["front"] += sum(front_conv_macs(spec, frames))
-    macs["mixers"] += sum(_fold_macs(block, frames) for block in spec.blocks)
+    macs["mixers"] += sum(mixer_cost(block.mixer).chunk_macs(frames) for block in spec.blocks)
     return MacsByPart.model_validate(macs)
-
-
-def _fold_macs(block: BlockSpec, frames: int) -> int:
-    """Toeplitz (L x L), read (L x 2N) and write (2N x L) products over P channels of H heads."""
-    mixer = block.mixer
-    return mixer.inner_dim * frames * (frames + 4 * mixer.state_dim)
 
 
 def chunk_elementwise(spec: SubnetSpec) -> OpsByPart:
@@ -181,9 +170,8 @@ def chunk_elementwise(spec: SubnetSpec) -> OpsByPart:
     front += ACTIVATION_OPS * frames * (first * bins + second * (bins // 4))
     mixers = ffn = 0
     for block in spec.blocks:
-        inner, modes = block.mixer.inner_dim, block.mixer.state_dim
-        mixers += frames * width * (NORM_OPS + ACTIVATION_OPS + 1)
-        mixers += frames * inner * (1 + ACTIVATION_OPS) + inner * modes * (6 + 2)
+        mixers += frames * width * (NORM_OPS + 1)
+        mixers += mixer_cost(block.mixer).chunk_ops(frames, width)
         ffn += frames * (width * (NORM_OPS + 1) + ACTIVATION_OPS * block.ffn_dim)
     embed, context = spec.predictor.embed_dim, spec.predictor.context_size
     return OpsByPart(
@@ -211,12 +199,6 @@ def state_bytes(spec: SubnetSpec) -> int:
     return FP32_BYTES * spec.state_floats
 
 
-def fold_scalars(block: BlockSpec, frames: int) -> int:
-    """Return the scalars of a ``ChunkFold`` over this many frames."""
-    heads, modes = block.mixer.num_heads, block.mixer.state_dim
-    return heads * (frames * frames + 4 * frames * modes + 2 * modes)
-
-
 def _linear_bytes(linear: LinearMap, precision: Precision) -> int:
     bias = FP32_BYTES * linear.outputs
     if precision == "fp32":
@@ -234,7 +216,8 @@ def graph_weight_bytes(
     """
     floats = sum(conv_weights(spec)) + sum(spec.front.channels) + 2 * spec.front.feature_dim
     floats += 2 * spec.model_dim * (2 * len(spec.blocks) + 1)
-    floats += sum(fold_scalars(block, spec.chunk_frames) for block in spec.blocks)
+    folds = [mixer_cost(block.mixer).folded_scalars(spec.chunk_frames) for block in spec.blocks]
+    floats += sum(folds)
     encoder, predictor, joiner = FP32_BYTES * floats, FP32_BYTES * _predictor_scalars(spec), 0
     for linear in linear_maps(spec):
         size = _linear_bytes(linear, precision)

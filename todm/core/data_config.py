@@ -55,6 +55,10 @@ class StringConfig(Value):
     """Strings per split; none are made of a split without recordings."""
     pause_s: tuple[float, float] = (0.05, 0.25)
     """Range of the silence before, between and after the words, in seconds (joined strings)."""
+    trim_db: float | None = Field(default=None, gt=0.0)
+    """Cut off what is this far below a recording's loudest 10 ms before its first and after its
+    last louder part (joined strings); None keeps recordings whole. Where recordings hold silence
+    around the word, the known end of a word is that of its sound only with it."""
 
     def count(self, split: Split) -> int:
         """Return how many strings the split gets."""
@@ -98,6 +102,21 @@ class SynthesisConfig(Value):
         return self
 
 
+class NoiseConfig(Value):
+    """Recorded noise, mixed into every utterance once: the noise of dev and test stays fixed."""
+
+    path: Path | None = None
+    """A folder with ``noise.tsv``; None takes ``noise`` in the corpus folder."""
+    snr_db: tuple[float, float]
+    """Signal power over noise power; each utterance draws uniformly."""
+
+    @model_validator(mode="after")
+    def _range_ascends(self) -> "NoiseConfig":
+        if self.snr_db[0] > self.snr_db[1]:
+            raise ValueError(f"snr_db must ascend, got {self.snr_db}")
+        return self
+
+
 class PrepareConfig(Value):
     """One run of ``todm prepare``, in full."""
 
@@ -109,11 +128,16 @@ class PrepareConfig(Value):
     """Make word strings: required by ``espeak``, optional for isolated-word corpora."""
     synthesis: SynthesisConfig | None = None
     """Read by ``espeak`` only; None takes its defaults."""
+    noise: NoiseConfig | None = None
+    """Mix noise into all splits, each with recordings of its own; None leaves the audio alone."""
     dev_fraction: float = Field(default=0.05, ge=0.0, lt=0.5)
     test_fraction: float = Field(default=0.05, ge=0.0, lt=0.5)
     """Shares of the utterances that a corpus without splits gives to dev and test."""
     token_table: Path | None = None
     """A prepared corpus whose token table is used instead of a new one."""
+    shard_size: int | None = Field(default=None, ge=1)
+    """Pack the training audio into Lhotse Shar with so many utterances a shard, for corpora that
+    are read from disk in every epoch; None keeps a file for each utterance."""
     seed: int = 0
     strict: bool = False
     """Stop at the first rejected line instead of counting it."""
@@ -159,9 +183,22 @@ class LoaderConfig(Value):
     """How training batches are formed."""
 
     batch_size: int = Field(default=16, ge=1)
-    """Utterances per batch."""
+    """Utterances per batch; with ``max_duration_s``, at most so many."""
     max_audio_s: float = Field(default=20.0, gt=0.0)
     """Longer training utterances are left out."""
     bucket: bool = True
     """Put utterances of similar duration into one batch."""
+    max_duration_s: float | None = Field(default=None, gt=0.0)
+    """Fill each batch up to so much audio, padding and slowest speed included, from buckets of
+    similar duration; None gives all batches ``batch_size`` utterances."""
+    num_buckets: int = Field(default=30, ge=1)
+    """Buckets of ``max_duration_s``; small corpora get fewer."""
+    shuffle_shards: int = Field(default=4, ge=1)
+    """Shards whose utterances are shuffled together, where the corpus is in Lhotse Shar."""
     augment: AugmentConfig = AugmentConfig()
+
+    @model_validator(mode="after")
+    def _dynamic_batches_are_bucketed(self) -> "LoaderConfig":
+        if self.max_duration_s is not None and not self.bucket:
+            raise ValueError("max_duration_s fills batches from buckets; remove bucket=false")
+        return self

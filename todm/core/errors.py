@@ -7,7 +7,8 @@
     |   |-- DataError          2  audio, transcripts, manifests
     |   `-- ArtifactError      2  a folder that is no (or a damaged) artifact
     |-- InfeasibleError        3  no subnet meets the device's budgets
-    `-- MissingExtraError      4  an optional package is not installed
+    |-- MissingExtraError      4  an optional package is not installed
+    `-- LostProcessError      75  another process of the same training is gone
 
 A message says what is wrong, where, and what would be right, in one line.
 """
@@ -56,3 +57,9 @@ class MissingExtraError(TodmError):
 
     def __init__(self, package: str, *, extra: str) -> None:
         super().__init__(f"needs the package {package!r}: pip install 'todm[{extra}]'")
+
+
+class LostProcessError(TodmError):
+    """Another process of a training failed or is gone; the same command goes on later."""
+
+    exit_code = 75

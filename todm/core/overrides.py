@@ -17,13 +17,15 @@ from todm.core.errors import ConfigError
 from todm.core.value import Value, explain
 
 V = TypeVar("V", bound=Value)
+EVERY = "*"
+"""The key that names every element of a list."""
 
 
 def apply_overrides(value: V, overrides: Iterable[str]) -> V:
     """Return the value with ``key=value`` overrides applied in order.
 
     A part of the value that is None (such as ``strings`` of a corpus) is made from its defaults
-    when a key inside it is set; a number names an element of a list.
+    when a key inside it is set; a number names an element of a list, ``*`` all of them.
 
     Raises:
         ConfigError: no ``=``, an unknown key (the message names the known ones at that level),
@@ -62,9 +64,11 @@ def _override(data: Any, kind: Any, keys: list[str], depth: int, new: str) -> An
         part = _defaults(model) if data is None else data
         return {**part, key: _override(part.get(key), inner, keys, depth + 1, new)}
     if isinstance(data, list | tuple):
-        _known(key, [str(index) for index in range(len(data))], keys, depth)
-        row, index = list(data), int(key)
-        row[index] = _override(row[index], _element(kind, index), keys, depth + 1, new)
+        known = [str(index) for index in range(len(data))]
+        _known(key, [*known, EVERY], keys, depth)
+        row = list(data)
+        for index in range(len(row)) if key == EVERY else (int(key),):
+            row[index] = _override(row[index], _element(kind, index), keys, depth + 1, new)
         return row
     if isinstance(data, dict):
         _known(key, list(data), keys, depth)

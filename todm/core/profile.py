@@ -59,7 +59,9 @@ class DeviceProfile(Value):
     arch: str
     threads: int = Field(ge=1)
     chunk_frames: int = Field(ge=1, le=64)
-    lookahead_frames: Literal[0] = 0
+    lookahead_frames: int | None = Field(default=None, ge=0)
+    """Most later frames that a net may see; they lie in its chunk, so that a net which sees them
+    answers no later. None: all that the chunk holds; 0 asks for a causal net."""
     numeric: Literal["fp32", "int8"]
     """Which of a bundle's numeric forms the device ships."""
     is_this_host: bool = False

@@ -27,6 +27,9 @@ class SearchSpace(Value):
     heads: tuple[int, ...] = Field(min_length=1)
     state_dims: tuple[int, ...] = Field(min_length=1)
     joiner_dims: tuple[int, ...] = Field(min_length=1)
+    lookaheads: tuple[int, ...] = Field(default=(0,), min_length=1)
+    """Allowed ``lookahead_frames``; a training step draws one for all of its nets. The chunk is
+    no axis: what a net computes does not depend on it, and a device chooses it."""
 
     @model_validator(mode="after")
     def _values_fit(self) -> "SearchSpace":
@@ -50,6 +53,42 @@ class SearchSpace(Value):
         if any(h % 2 for h in self.heads):
             raise ValueError("heads must be even: gating partners are neighbours")
         return self
+
+    @model_validator(mode="after")
+    def _lookaheads_fit(self) -> "SearchSpace":
+        values, chunk = self.lookaheads, self.largest.chunk_frames
+        most = self.largest.lookahead_frames
+        if list(values) != sorted(set(values)) or values[-1] != most or values[0] < 0:
+            raise ValueError(f"lookaheads must ascend and end with the largest net's {most}")
+        if any(not self.at(self.largest, n).fits_chunk(chunk) for n in values):
+            raise ValueError(
+                f"lookaheads {values} make blocks of one frame more; the largest net's "
+                f"chunk_frames {chunk} must be a multiple of each"
+            )
+        return self
+
+    def at(self, spec: SubnetSpec, lookahead_frames: int) -> SubnetSpec:
+        """Return the net with another lookahead: the same weights."""
+        return spec.model_copy(update={"lookahead_frames": lookahead_frames})
+
+    def reformed(
+        self, *, lookaheads: tuple[int, ...], chunk_frames: int, **form: object
+    ) -> "SearchSpace":
+        """Return the same axes over another largest net.
+
+        Args:
+            lookaheads: allowed ``lookahead_frames``.
+            chunk_frames: a multiple of each lookahead plus one.
+            form: fields of every layer's mixer, such as ``backward=True``.
+
+        Raises:
+            ConfigError: there is no such space.
+        """
+        data = self.to_json() | {"lookaheads": lookaheads}
+        for block in data["largest"]["blocks"]:
+            block["mixer"] |= form
+        data["largest"] |= {"lookahead_frames": lookaheads[-1], "chunk_frames": chunk_frames}
+        return SearchSpace.parse(data, where="space")
 
     def kept_layers(self, depth: int) -> tuple[int, ...]:
         """Return the layers that a net of this depth keeps, ascending."""
@@ -99,31 +138,38 @@ class SearchSpace(Value):
         return self.uniform(*(values[len(values) // 2] for values in axes))
 
     def named(self) -> dict[str, SubnetSpec]:
-        """Return the three nets whose progress training reports."""
-        return {"largest": self.largest, "middle": self.middle, "smallest": self.smallest}
+        """Return the nets whose progress training reports.
+
+        Three sizes that look equally far ahead, then the largest net at every smaller lookahead.
+        """
+        sizes = {"largest": self.largest, "middle": self.middle, "smallest": self.smallest}
+        others = {f"largest@{n}": self.at(self.largest, n) for n in self.lookaheads[-2::-1]}
+        return sizes | others
 
     def choices(self) -> dict[str, tuple[int, ...]]:
         """Return every decision by name: the genome of a subnet.
 
-        Width decisions are per layer of the supernet; those of dropped layers have no effect.
+        Width decisions are per layer of the supernet; those of dropped layers have no effect. The
+        lookahead is a decision where there is more than one.
         """
         table: dict[str, tuple[int, ...]] = {"depth": self.depths, "joiner": self.joiner_dims}
         for layer in range(len(self.largest.blocks)):
             table[f"ffn{layer}"] = self.ffn_dims
             table[f"heads{layer}"] = self.heads
             table[f"state{layer}"] = self.state_dims
-        return table
+        return table | ({"lookahead": self.lookaheads} if len(self.lookaheads) > 1 else {})
 
     def decode(self, genome: Mapping[str, int]) -> SubnetSpec:
         """Return the net that a genome names."""
         layers = self.kept_layers(genome["depth"])
-        return self.build(
+        net = self.build(
             layers,
             tuple(genome[f"ffn{i}"] for i in layers),
             tuple(genome[f"heads{i}"] for i in layers),
             tuple(genome[f"state{i}"] for i in layers),
             genome["joiner"],
         )
+        return self.at(net, genome.get("lookahead", net.lookahead_frames))
 
     def encode(self, spec: SubnetSpec) -> dict[str, int]:
         """Return a genome of the net; dropped layers carry the largest values."""
@@ -133,6 +179,8 @@ class SearchSpace(Value):
             genome[f"ffn{block.source_layer}"] = block.ffn_dim
             genome[f"heads{block.source_layer}"] = block.mixer.num_heads
             genome[f"state{block.source_layer}"] = block.mixer.state_dim
+        if len(self.lookaheads) > 1:
+            genome["lookahead"] = spec.lookahead_frames
         return genome
 
     def sample(self, generator: random.Random) -> SubnetSpec:
@@ -159,7 +207,8 @@ class SearchSpace(Value):
     def count(self) -> int:
         """Return how many different nets there are."""
         per_layer = len(self.ffn_dims) * len(self.heads) * len(self.state_dims)
-        return len(self.joiner_dims) * sum(int(per_layer**depth) for depth in self.depths)
+        outer = len(self.joiner_dims) * len(self.lookaheads)
+        return outer * sum(int(per_layer**depth) for depth in self.depths)
 
     def every(self) -> Iterator[SubnetSpec]:
         """Yield every net; only for small spaces."""
@@ -167,7 +216,8 @@ class SearchSpace(Value):
         for depth, joiner in itertools.product(self.depths, self.joiner_dims):
             for widths in itertools.product(layer_choices, repeat=depth):
                 ffn, heads, states = zip(*widths, strict=True)
-                yield self.build(self.kept_layers(depth), ffn, heads, states, joiner)
+                net = self.build(self.kept_layers(depth), ffn, heads, states, joiner)
+                yield from (self.at(net, frames) for frames in self.lookaheads)
 
 
 def spread_order(num_layers: int) -> tuple[int, ...]:

@@ -3,7 +3,9 @@
 A ``SubnetSpec`` is hashable: it is a dictionary key, a cache key and (by its digest) a name.
 """
 
-from typing import Literal
+import math
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,8 +17,44 @@ FRAME_MS = 10
 BLANK_ID = 0
 
 
-class MHSSMSpec(Value):
+class MixerSizes(Value, ABC):
+    """What the rest of todm asks of a mixer's spec, whatever its kind."""
+
+    elastic: ClassVar[tuple[str, ...]]
+    """Fields in which the nets of one supernet differ, each a prefix; the others are fixed."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """The axis that says how large the mixer is; dropout follows it."""
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether it can use later frames of its own chunk."""
+        return False
+
+    @abstractmethod
+    def axes(self) -> dict[str, int]:
+        """Return the elastic axes by their short names."""
+
+    @abstractmethod
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each part of the streaming state of one stream."""
+
+    @property
+    def state_floats(self) -> int:
+        """Floats of streaming state."""
+        return sum(math.prod(shape) for shape in self.state_shapes().values())
+
+    def fixed(self) -> dict[str, Any]:
+        """Return what every net of a supernet has in common with the largest."""
+        return self.model_dump(exclude=set(self.elastic))
+
+
+class MHSSMSpec(MixerSizes):
     """A multi-head state-space mixer (Fathullah et al. 2023, arXiv 2305.12498)."""
+
+    elastic: ClassVar[tuple[str, ...]] = ("num_heads", "state_dim")
 
     kind: Literal["mhssm"] = "mhssm"
     num_heads: int = Field(ge=2, multiple_of=2)
@@ -25,6 +63,26 @@ class MHSSMSpec(Value):
     """Channels per head, P; all channels of a head share its state-space parameters."""
     state_dim: int = Field(ge=1)
     """Complex modes per head, N, a prefix of lowest frequencies first."""
+    backward: bool = False
+    """A second scan of as many modes against time, inside the ``SubnetSpec``'s lookahead."""
+    conv_frames: int = Field(default=0, ge=0)
+    """Taps of a causal depthwise convolution before the scan; 0 is none, 1 would do nothing."""
+    gating: Literal["out_glu", "head_glu", "pairs", "none"] = "out_glu"
+    """How heads gate each other, z after the scan's activation and v * sigmoid(g) a gate:
+    ``out_glu`` maps all heads to v and g of the model's width; ``head_glu`` maps them to v and g
+    of half as many heads, then out; ``pairs`` takes v from head 2 j and g from a map of head
+    2 j + 1 alone, then out; ``none`` maps out."""
+    dt_min: float = Field(default=0.01, gt=0.0)
+    """Least and largest step size at birth, one a head, in frames of 40 ms."""
+    dt_max: float = Field(default=0.5, gt=0.0)
+
+    @model_validator(mode="after")
+    def _forms_exist(self) -> "MHSSMSpec":
+        if self.conv_frames == 1:
+            raise ValueError("conv_frames 1 mixes nothing; give 0 (none) or at least 2")
+        if self.dt_min >= self.dt_max:
+            raise ValueError(f"dt_min {self.dt_min} must be below dt_max {self.dt_max}")
+        return self
 
     @property
     def inner_dim(self) -> int:
@@ -32,9 +90,27 @@ class MHSSMSpec(Value):
         return self.num_heads * self.head_dim
 
     @property
-    def state_floats(self) -> int:
-        """Floats of streaming state: re and im of N modes for each inner channel."""
-        return 2 * self.state_dim * self.inner_dim
+    def width(self) -> int:
+        """Heads."""
+        return self.num_heads
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether there is a scan against time."""
+        return self.backward
+
+    def axes(self) -> dict[str, int]:
+        """Return heads and modes."""
+        return {"heads": self.num_heads, "state": self.state_dim}
+
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the convolution's past frames, and the modes: real rows, then imaginary."""
+        conv = {"conv": (self.conv_frames - 1, self.inner_dim)} if self.conv_frames else {}
+        return {**conv, "ssm": (self.num_heads, 2 * self.state_dim, self.head_dim)}
+
+
+MixerSpec = MHSSMSpec
+"""Which sequence mixer; further kinds join this union."""
 
 
 class BlockSpec(Value):
@@ -43,7 +119,7 @@ class BlockSpec(Value):
     source_layer: int = Field(ge=0)
     """Which layer of the supernet this is."""
     ffn_dim: int = Field(ge=1)
-    mixer: MHSSMSpec
+    mixer: MixerSpec
 
 
 class FrontSpec(Value):
@@ -82,7 +158,10 @@ class SubnetSpec(Value):
     vocab_size: int = Field(ge=2)
     chunk_frames: int = Field(default=8, ge=1)
     """Encoder frames (40 ms each) per streaming step."""
-    lookahead_frames: Literal[0] = 0
+    lookahead_frames: int = Field(default=0, ge=0)
+    """Most later frames that an output sees, all of its own chunk: frames lie in blocks of
+    ``lookahead_frames + 1``, which see nothing of the next block, and a chunk holds whole blocks.
+    0 is a causal net, which any chunk suits."""
 
     @model_validator(mode="after")
     def _layers_ascend(self) -> "SubnetSpec":
@@ -90,6 +169,26 @@ class SubnetSpec(Value):
         if layers != sorted(set(layers)):
             raise ValueError(f"source layers must ascend without repeats, got {layers}")
         return self
+
+    @model_validator(mode="after")
+    def _lookahead_fits(self) -> "SubnetSpec":
+        if self.lookahead_frames and not any(b.mixer.looks_ahead for b in self.blocks):
+            raise ValueError("lookahead_frames needs a mixer that looks ahead (mhssm: backward)")
+        if not self.fits_chunk(self.chunk_frames):
+            raise ValueError(
+                f"lookahead_frames {self.lookahead_frames} makes blocks of {self.block_frames} "
+                f"frames; chunk_frames {self.chunk_frames} must be a multiple of that"
+            )
+        return self
+
+    @property
+    def block_frames(self) -> int:
+        """Frames of the blocks that see each other."""
+        return self.lookahead_frames + 1
+
+    def fits_chunk(self, chunk_frames: int) -> bool:
+        """Tell whether the net can be streamed in chunks of so many frames."""
+        return chunk_frames % self.block_frames == 0
 
     @property
     def state_floats(self) -> int:
@@ -99,24 +198,23 @@ class SubnetSpec(Value):
 
     @property
     def short_name(self) -> str:
-        """A readable name: layers, widths, heads, modes, joiner, and six digits of digest."""
+        """A readable name: layers, FFN and mixer widths, joiner, and six digits of digest."""
         ffn = "-".join(str(b.ffn_dim) for b in self.blocks)
-        heads = "-".join(str(b.mixer.num_heads) for b in self.blocks)
-        return f"L{len(self.blocks)}_F{ffn}_H{heads}_J{self.joiner_dim}_{self.digest()[:6]}"
+        width = "-".join(str(b.mixer.width) for b in self.blocks)
+        return f"L{len(self.blocks)}_F{ffn}_H{width}_J{self.joiner_dim}_{self.digest()[:6]}"
 
     def axes(self) -> dict[str, object]:
         """Return the elastic axes by name, to compare and to print."""
+        mixers = [block.mixer.axes() for block in self.blocks]
+        names = dict.fromkeys(name for axes in mixers for name in axes)
         return {
             "layers": tuple(b.source_layer for b in self.blocks),
             "ffn": tuple(b.ffn_dim for b in self.blocks),
-            "heads": tuple(b.mixer.num_heads for b in self.blocks),
-            "state": tuple(b.mixer.state_dim for b in self.blocks),
+            **{name: tuple(axes.get(name, 0) for axes in mixers) for name in names},
             "joiner": self.joiner_dim,
+            "lookahead": self.lookahead_frames,
         }
 
-
-MixerSpec = MHSSMSpec
-"""Which sequence mixer; further kinds join this union."""
 
 ModelSpec = SubnetSpec
 """What search, cost, export and bench take; further kinds join this union."""

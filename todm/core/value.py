@@ -52,6 +52,24 @@ class Value(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+def differences(one: Value, other: Value) -> dict[str, tuple[object, object]]:
+    """Return where two values differ, by dotted key; a missing side is None."""
+    left, right = _flat(one.to_json()), _flat(other.to_json())
+    keys = [*left, *(key for key in right if key not in left)]
+    pairs = {key: (left.get(key), right.get(key)) for key in keys}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in data.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
 def explain(error: ValidationError) -> str:
     """Return the first complaints of a pydantic error as one line."""
     lines = []

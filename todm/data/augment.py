@@ -10,7 +10,7 @@ S samples at 16 kHz, T frames, F mel bins.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from todm.core.data_config import AugmentConfig
+from todm.core.data_config import AugmentConfig, Split
 from todm.core.errors import DataError
 from todm.features.fbank import SAMPLE_RATE_HZ
 from todm.features.wav import read_audio
@@ -40,13 +40,13 @@ def change_speed(samples_S: Float32[np.ndarray, " S"], factor: float) -> Float32
 class NoiseMixer:
     """Adds recorded noise at a drawn signal-to-noise ratio."""
 
-    def __init__(self, folder: Path, snr_db: tuple[float, float]) -> None:
-        """List the noise recordings of a folder; each is read when first drawn and kept.
+    def __init__(self, folder: Path, snr_db: tuple[float, float], split: Split = "train") -> None:
+        """List the noise recordings of a folder's split; each is read when first drawn and kept.
 
         Raises:
             DataError: the folder holds no noise.
         """
-        self._paths = noise_files(folder)
+        self._paths = noise_files(folder, split)
         self._snr_db = snr_db
         self._clips: dict[int, Float32[np.ndarray, " S"]] = {}
 
@@ -67,11 +67,12 @@ class NoiseMixer:
         return np.asarray(np.clip(mixed_S, -1.0, 1.0), np.float32)
 
 
-def noise_files(folder: Path) -> list[Path]:
-    """Return the noise recordings of a folder, in a fixed order.
+def noise_files(folder: Path, split: Split = "train") -> list[Path]:
+    """Return the noise recordings of a folder for a split, in a fixed order.
 
-    With a ``noise.tsv`` these are its rows of split train that are no room responses; without
-    one, every audio file below the folder.
+    With a ``noise.tsv`` these are its rows of that split that are no room responses; where it has
+    none for test, the rows of dev are dealt to dev and test in turns. Without a table, every audio
+    file below the folder is noise for training, and there is none for dev and test.
 
     Raises:
         DataError: there is none.
@@ -83,16 +84,26 @@ def noise_files(folder: Path) -> list[Path]:
         missing = [name for name in ("category", "split", "rel_path") if name not in columns]
         if missing:
             raise DataError(f"{table}:1: no column {missing[0]!r}; add it")
-        paths = [
-            folder / line[columns["rel_path"]]
+        found = [
+            (line[columns["split"]], folder / line[columns["rel_path"]])
             for line in lines[1:]
-            if line[columns["split"]] == "train" and not line[columns["category"]].startswith("rir")
+            if not line[columns["category"]].startswith("rir")
         ]
-    else:
+        paths = _of_split(found, split)
+    elif split == "train":
         paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    else:
+        raise DataError(f"{folder}: without {NOISE_TABLE} no noise is kept apart for {split}")
     if not paths:
-        raise DataError(f"{folder}: holds no noise recordings; correct noise_dir")
+        raise DataError(f"{folder}: holds no noise recordings for {split}; correct the folder")
     return paths
+
+
+def _of_split(rows: Sequence[tuple[str, Path]], split: Split) -> list[Path]:
+    if split == "train" or any(name == "test" for name, _ in rows):
+        return [path for name, path in rows if name == split]
+    held_out = [path for name, path in rows if name == "dev"]
+    return held_out[1::2] if split == "test" else held_out[::2]
 
 
 class SpecMasks:

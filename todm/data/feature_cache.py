@@ -11,6 +11,7 @@ from jaxtyping import Float32
 from todm.data.augment import change_speed
 from todm.data.manifest import Utterance
 from todm.data.rows import Samples
+from todm.data.shards import in_shards, read_member
 from todm.features.fbank import fbank
 from todm.features.wav import read_audio
 
@@ -59,4 +60,6 @@ class FeatureCache:
 
 def load_samples(utterance: Utterance, speed: float = 1.0) -> Samples:
     """Return the utterance's samples (16 kHz), played ``speed`` times as fast."""
+    if in_shards(utterance):
+        return change_speed(read_member(utterance.audio_path, utterance.id), speed)
     return change_speed(read_audio(utterance.audio_path), speed)

@@ -6,9 +6,10 @@ normalises them itself. Shorter utterances are padded at the end with 0.0, which
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,11 +19,17 @@ from torch import Tensor
 from todm.core.data_config import LoaderConfig, Split
 from todm.core.errors import ConfigError, DataError
 from todm.core.rng import derive_seed
-from todm.data.augment import NoiseMixer, SpecMasks
+from todm.core.shard import Shard
+from todm.data.augment import NoiseMixer, SpecMasks, change_speed
+from todm.data.buckets import DynamicPlan, make_buckets
 from todm.data.feature_cache import DEFAULT_CACHE_BYTES, FeatureCache, load_samples
 from todm.data.manifest import Corpus, Utterance
-from todm.data.order import epoch_batches
+from todm.data.order import FixedPlan
+from todm.data.shards import ShardStream, cut_samples, in_shards, shard_numbers
 from todm.features.fbank import fbank
+
+if TYPE_CHECKING:
+    from lhotse.cut import Cut
 
 STD_FLOOR = 1.0
 """Least standard deviation of a bin (log mel): near-constant bins, such as those above the
@@ -42,6 +49,13 @@ class Batch:
     target_lens_B: Int64[Tensor, " B"]
     ids: tuple[str, ...]
     speakers: tuple[str, ...]
+    shard: Shard | None = None
+    """Which rows of the global batch these are; None: all of them."""
+
+    @property
+    def share(self) -> float:
+        """The weight of a mean over this batch in the mean over the global batch."""
+        return 1.0 if self.shard is None else self.shard.share
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch with its tensors on a device (what Fabric asks of a batch)."""
@@ -55,7 +69,10 @@ class Batch:
 
 
 class BatchLoader:
-    """Batches of one split; ``batch(step)`` depends on nothing but (corpus, config, seed, step)."""
+    """Batches of one split; ``batch(step)`` depends on nothing but (corpus, config, seed, step).
+
+    With several processes each loads its share of that batch, with the same augmentation.
+    """
 
     def __init__(
         self,
@@ -65,12 +82,15 @@ class BatchLoader:
         seed: int,
         *,
         max_cache_bytes: int = DEFAULT_CACHE_BYTES,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         """Choose the utterances; audio is read as batches ask for it.
 
         Raises:
             DataError: the split is empty or everything in it is too long.
-            ConfigError: a batch needs more utterances than there are.
+            ConfigError: a batch needs more utterances than there are, or has fewer than there
+                are processes.
         """
         everything = corpus.cuts(split)
         self.utterances = [u for u in everything if u.duration_s <= config.max_audio_s]
@@ -80,22 +100,37 @@ class BatchLoader:
                 f"{where}: none of {len(everything)} utterances is at most "
                 f"{config.max_audio_s:g} s long; raise max_audio_s or prepare another corpus"
             )
-        if len(self.utterances) < config.batch_size:
+        if config.max_duration_s is None and len(self.utterances) < config.batch_size:
             raise ConfigError(
                 f"{where}: batch_size {config.batch_size} exceeds its "
                 f"{len(self.utterances)} utterances; lower it"
             )
         self._config = config
         self._seed = seed
+        self._rank, self._world = rank, world
         self._cache = FeatureCache(max_cache_bytes)
         self._masks = SpecMasks(config.augment)
         self._noise = _noise_mixer(config)
+        self._plan = _plan(self.utterances, config, seed, where)
+        if self._plan.least_batch < world:
+            key = "batch_size" if config.max_duration_s is None else "max_duration_s"
+            raise ConfigError(
+                f"data.{key} {getattr(config, key):g} is the whole batch of {world} processes and "
+                f"leaves some without an utterance in batches of {self._plan.least_batch}; raise it"
+            )
+        self._stream: ShardStream | None = None
+        if isinstance(self._plan, DynamicPlan) and self._plan.shard_of is not None:
+            self._stream = ShardStream(self.utterances, self._plan)
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
 
     @property
     def steps_per_epoch(self) -> int:
-        """Complete batches in an epoch."""
-        return len(self.utterances) // self._config.batch_size
+        """(Global) batches in an epoch."""
+        return self._plan.steps_per_epoch
+
+    def epoch_batches(self, epoch: int) -> list[list[int]]:
+        """Return the (global) batches of an epoch as indices of ``utterances``."""
+        return self._plan.batches(epoch)
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a training step.
@@ -126,47 +161,75 @@ class BatchLoader:
                 for future in pending:
                     future.cancel()
 
-    def _draft(self, step: int) -> list[tuple[Utterance, Float32[np.ndarray, "_ F"]]]:
+    def _draft(self, step: int) -> "_Draft":
         """Return the step's utterances with features, not yet masked."""
-        chosen = [self.utterances[index] for index in self._indices(step)]
-        return [(u, self._features(u, step, position)) for position, u in enumerate(chosen)]
-
-    def _indices(self, step: int) -> list[int]:
         epoch, index = divmod(step, self.steps_per_epoch)
+        batches = self._batches(epoch)
+        read = {} if self._stream is None else self._stream.take(epoch, index, batches)
+        shard = Shard(self._rank, self._world, len(batches[index]))
+        chosen = [(self.utterances[batches[index][row]], row) for row in shard.rows]
+        return _Draft(shard, [(u, self._features(u, step, row, read)) for u, row in chosen])
+
+    def _batches(self, epoch: int) -> list[list[int]]:
         # One assignment of a tuple: another thread sees the old epoch or the new one, whole.
         held, batches = self._epoch
         if held != epoch:
-            batches = epoch_batches(
-                [u.duration_s for u in self.utterances],
-                self._config.batch_size,
-                bucket=self._config.bucket,
-                seed=self._seed,
-                epoch=epoch,
-            )
+            batches = self._plan.batches(epoch)
             self._epoch = (epoch, batches)
-        return batches[index]
+        return batches
 
     def _features(
-        self, utterance: Utterance, step: int, position: int
+        self, utterance: Utterance, step: int, position: int, read: Mapping[str, "Cut"]
     ) -> Float32[np.ndarray, "T F"]:
+        """Return augmented features; ``read`` holds the audio where it comes from shards."""
         augment = self._config.augment
         rng = np.random.default_rng(derive_seed(self._seed, "augment", step, position))
         speed = augment.speed_factors[int(rng.integers(len(augment.speed_factors)))]
         noisy = rng.random() < augment.noise_probability
-        if self._noise is not None and noisy:
-            return fbank(self._noise.mix(load_samples(utterance, speed), rng))
-        return self._cache.features(utterance, speed)
+        mixer = self._noise if noisy else None
+        if mixer is None and not read:
+            return self._cache.features(utterance, speed)
+        if read:
+            samples_S = change_speed(cut_samples(read[utterance.id]), speed)
+        else:
+            samples_S = load_samples(utterance, speed)
+        return fbank(samples_S if mixer is None else mixer.mix(samples_S, rng))
 
-    def _finish(
-        self, draft: Sequence[tuple[Utterance, Float32[np.ndarray, "_ F"]]], step: int
-    ) -> Batch:
+    def _finish(self, draft: "_Draft", step: int) -> Batch:
         masked = [
             self._masks.apply(
-                torch.from_numpy(features_TF), derive_seed(self._seed, "masks", step, position)
+                torch.from_numpy(features_TF), derive_seed(self._seed, "masks", step, row)
             )
-            for position, (_, features_TF) in enumerate(draft)
+            for row, (_, features_TF) in zip(draft.shard.rows, draft.rows, strict=True)
         ]
-        return collate([utterance for utterance, _ in draft], masked)
+        batch = collate([utterance for utterance, _ in draft.rows], masked)
+        return batch if self._world == 1 else replace(batch, shard=draft.shard)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """What the background thread prepares of a step."""
+
+    shard: Shard
+    rows: list[tuple[Utterance, np.ndarray]]
+    """Utterances with features, not yet masked."""
+
+
+def _plan(
+    utterances: Sequence[Utterance], config: LoaderConfig, seed: int, where: str
+) -> FixedPlan | DynamicPlan:
+    durations_s = [u.duration_s for u in utterances]
+    sharded = in_shards(utterances[0])
+    if config.max_duration_s is not None:
+        shard_of = shard_numbers(utterances)[1] if sharded else None
+        buckets = make_buckets(durations_s, config)
+        return DynamicPlan(buckets, seed, shard_of, config.shuffle_shards)
+    if sharded:
+        raise ConfigError(
+            f"{where}: its audio is in Lhotse Shar, from which buckets are filled in the order of "
+            "reading; set data.max_duration_s"
+        )
+    return FixedPlan(durations_s, config.batch_size, config.bucket, seed)
 
 
 def _noise_mixer(config: LoaderConfig) -> NoiseMixer | None:

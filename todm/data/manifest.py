@@ -33,7 +33,7 @@ class Utterance:
     tokens: tuple[int, ...]
     duration_s: float
     audio_path: Path
-    """16-bit FLAC, mono, 16 kHz."""
+    """16-bit FLAC, mono, 16 kHz; or the archive (``.tar``) that holds it under the id."""
     word_ends_s: tuple[float, ...] | None = None
     """End of each word in seconds, where known."""
 

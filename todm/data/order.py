@@ -1,6 +1,7 @@
 """Which utterances form which batch: a permutation per epoch, a pure function of the seed."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -38,3 +39,29 @@ def epoch_batches(
     )
     batches = sorted_order.reshape(num_batches, batch_size)
     return [list(map(int, batches[i])) for i in rng.permutation(num_batches)]
+
+
+@dataclass(frozen=True)
+class FixedPlan:
+    """Batches of one size; an epoch leaves out the incomplete last one."""
+
+    durations_s: Sequence[float]
+    batch_size: int
+    bucket: bool
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch."""
+        return len(self.durations_s) // self.batch_size
+
+    @property
+    def least_batch(self) -> int:
+        """Utterances of the smallest batch."""
+        return self.batch_size
+
+    def batches(self, epoch: int) -> list[list[int]]:
+        """Return an epoch's batches as indices of utterances."""
+        return epoch_batches(
+            self.durations_s, self.batch_size, bucket=self.bucket, seed=self.seed, epoch=epoch
+        )

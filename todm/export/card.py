@@ -64,10 +64,17 @@ def _what(body: Mapping[str, Any], contract: StreamContract) -> str:
         "state-space encoder, a stateless predictor, a joiner.\n\n"
         f"Architecture: {axes}. Audio: {contract.features.sample_rate_hz} Hz mono, "
         f"{contract.features.num_bins} log mel bins (kaldi-native-fbank with sherpa-onnx's "
-        f"settings). Chunks of {contract.chunk_ms} ms, no lookahead, "
+        f"settings). Chunks of {contract.chunk_ms} ms, {_lookahead(contract)}, "
         f"{contract.vocab_size} tokens ({contract.token_unit}), at most one per 40 ms frame. "
         f"Append {contract.tail_padding_ms} ms of silence at the end of a stream."
     )
+
+
+def _lookahead(contract: StreamContract) -> str:
+    if contract.lookahead_frames == 0:
+        return "no lookahead"
+    frame_ms = contract.subsampling * contract.features.frame_shift_ms
+    return f"up to {contract.lookahead_frames * frame_ms} ms of lookahead inside the chunk"
 
 
 def _figure(value: float | None) -> str:

@@ -21,6 +21,7 @@ def encoder_metadata(contract: StreamContract) -> dict[str, str]:
         "d_model": str(contract.state_floats),
         "rnn_hidden_size": str(UNUSED_C_WIDTH),
         "todm_chunk_frames": str(contract.chunk_frames),
+        "todm_lookahead_frames": str(contract.lookahead_frames),
         "todm_subsampling": str(contract.subsampling),
         "todm_tail_padding_ms": str(contract.tail_padding_ms),
         "todm_token_unit": contract.token_unit,

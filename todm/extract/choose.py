@@ -15,6 +15,8 @@ from todm.extract.constraints import (
     for_device,
     least,
     needs_line,
+    smallest_for,
+    suits,
 )
 from todm.extract.evaluate import ENOUGH_POINTS, by_preference, neighbours
 
@@ -58,12 +60,14 @@ def candidates(
         seed: draws the neighbours.
 
     Raises:
-        InfeasibleError: even the smallest net needs more than a budget allows.
+        InfeasibleError: even the smallest net needs more than a budget allows, or none suits the
+            device's chunk.
     """
-    smallest = for_device(space.smallest, profile)
+    smallest = smallest_for(space, profile)
     if exceeded(profile, least(smallest, profile)):
         raise _infeasible(profile, [arithmetic(smallest, profile)])
-    points = {spec: _placed(p, spec) for p in trials.points for spec in [_spec(p, profile)]}
+    suited = [p for p in trials.points if suits(p.spec, profile)]
+    points = {spec: _placed(p, spec) for p in suited for spec in [_spec(p, profile)]}
     if smallest not in points:
         points[smallest] = evaluate([smallest])[0]
     fitting = [p for p in points.values() if _fits(p.spec, profile)]
@@ -72,7 +76,7 @@ def candidates(
 
         def accept(mutant: SubnetSpec) -> bool:
             spec = for_device(mutant, profile)
-            return spec not in points and _fits(spec, profile)
+            return suits(mutant, profile) and spec not in points and _fits(spec, profile)
 
         found = neighbours(space, parents, accept, seed)
         fitting += evaluate([for_device(mutant, profile) for mutant in found])

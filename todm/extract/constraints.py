@@ -10,8 +10,10 @@ chunk_latency_p95_ms, rtf, peak_ram_bytes measured, and judged for the device on
 from collections.abc import Iterable, Mapping
 
 from todm.core.cost import GraphForm, bundle_bytes, graph_weight_bytes, macs_per_audio_s
+from todm.core.errors import InfeasibleError
 from todm.core.profile import BUDGET_UNITS, TIMED_BUDGETS, DeviceProfile
 from todm.core.report import Verdict, judge
+from todm.core.space import SearchSpace
 from todm.core.specs import SubnetSpec
 
 Values = Mapping[str, float]
@@ -23,9 +25,34 @@ def graph_form(profile: DeviceProfile) -> GraphForm:
     return "executorch" if profile.runtime == "executorch" else "onnx"
 
 
+def suits(spec: SubnetSpec, profile: DeviceProfile) -> bool:
+    """Tell whether a subnet can run in the device's chunk; a causal one may be cut into any."""
+    most = profile.lookahead_frames
+    allowed = most is None or spec.lookahead_frames <= most
+    return allowed and spec.fits_chunk(profile.chunk_frames)
+
+
 def for_device(spec: SubnetSpec, profile: DeviceProfile) -> SubnetSpec:
-    """Return the subnet with the device's chunk; a causal net may be cut into any."""
+    """Return the subnet with the device's chunk, which it must suit."""
     return spec.model_copy(update={"chunk_frames": profile.chunk_frames})
+
+
+def smallest_for(space: SearchSpace, profile: DeviceProfile) -> SubnetSpec:
+    """Return the smallest net in the device's chunk, looking as far ahead as that allows.
+
+    Raises:
+        InfeasibleError: no lookahead of the space fits into the chunk.
+    """
+    for frames in reversed(space.lookaheads):
+        spec = space.at(space.smallest, frames)
+        if suits(spec, profile):
+            return for_device(spec, profile)
+    least = space.lookaheads[0]
+    raise InfeasibleError(
+        f"{profile.name}: every net of this space looks at least {least} frames ahead, which needs "
+        f"chunks of a multiple of {least + 1} frames and leave to; the profile has chunk_frames "
+        f"{profile.chunk_frames}, lookahead_frames {profile.lookahead_frames}"
+    )
 
 
 def arithmetic(spec: SubnetSpec, profile: DeviceProfile) -> dict[str, float]:

@@ -60,6 +60,24 @@ def _read_part(
     return np.asarray(samples_SC, np.float32), rate_hz
 
 
+def decode_audio(data: bytes, where: str) -> Float32[np.ndarray, " S"]:
+    """Return an encoded recording as 16 kHz mono float32.
+
+    Args:
+        data: The bytes of an audio file.
+        where: What the message names.
+
+    Raises:
+        DataError: as of :func:`read_audio`.
+    """
+    try:
+        samples_SC, rate_hz = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
+        reason = str(error).replace("\n", " ")
+        raise DataError(f"{where}: not readable as audio ({reason}); replace it") from error
+    return resample(checked(samples_SC, int(rate_hz), where), int(rate_hz))
+
+
 def checked(
     samples_SC: Float32[np.ndarray, "S C"],
     rate_hz: int,

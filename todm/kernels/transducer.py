@@ -125,6 +125,10 @@ def _scan(edges_NKPC: Tensor, start_PC: Tensor) -> Tensor:
     The lattices of a row are laid end to end: the last column has no label edge, so nothing flows
     into the wall of the next lattice, and each row is one contiguous run.
     """
+    if edges_NKPC.is_cuda:
+        from todm.kernels.triton.scan import lattice_scan
+
+        return lattice_scan(edges_NKPC, start_PC, columns_last=True, wraps=False)
     num_rows = edges_NKPC.shape[0]
     scores_NPC = edges_NKPC.new_full((num_rows + 1, *start_PC.shape), NEG_INF)
     scores_NPC[0] = start_PC

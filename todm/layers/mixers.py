@@ -1,11 +1,16 @@
 """The one place that turns a mixer spec into a module."""
 
+from typing import Any, assert_never
+
 from todm.core.specs import MHSSMSpec, MixerSpec
 from todm.layers.mhssm import MHSSM
+from todm.layers.mixer import Mixer
 
 
-def build_mixer(model_dim: int, spec: MixerSpec) -> MHSSM:
+def build_mixer(model_dim: int, spec: MixerSpec) -> Mixer[Any, Any]:
     """Build the mixer that a spec names."""
     match spec:
         case MHSSMSpec():
             return MHSSM(model_dim, spec)
+        case _:
+            assert_never(spec)

@@ -25,6 +25,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from todm.kernels.precision import without_autocast
+
 CHUNK_ELEMENTS = 1 << 16
 """Elements of a lattice handled at a time on a CPU, so that the temporaries stay in its cache."""
 
@@ -71,6 +73,7 @@ def _end(q_XV: Tensor, log_r_XV: Tensor, alpha: float, clip: float) -> tuple[Ten
     return value_X, w_XV / alpha + 1.0 / (alpha * (alpha - 1.0))
 
 
+@without_autocast
 def lattice_distillation(
     teacher_logits_BTUV: Float[Tensor, "B T U V"],
     student_logits_BTUV: Float[Tensor, "B T U V"],

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from todm.kernels.precision import without_autocast
 from todm.kernels.transducer import Topology, lattice_posteriors
 
 
@@ -19,10 +20,12 @@ class TransducerLoss(NamedTuple):
     """Negative log-likelihood of each utterance; 0 with zero gradient where no path exists."""
     valid_B: Bool[Tensor, " B"]
     """Whether a path exists."""
-    occupancy_BTU: Float[Tensor, "B T U1"]
-    """Posterior probability that a path visits the node (t, u); detached, 0 in the padding."""
+    occupancy_BTU: Float[Tensor, "B T U1"] | None
+    """Posterior probability that a path visits the node (t, u); detached, 0 in the padding. None
+    where another package computed the loss."""
 
 
+@without_autocast
 def transducer_loss(  # noqa: PLR0913 - the lattice is four tensors, the rest are options
     logits_BTUV: Float[Tensor, "B T U1 V"],
     targets_BU: Int[Tensor, "B U"],
@@ -63,6 +66,23 @@ def transducer_loss(  # noqa: PLR0913 - the lattice is four tensors, the rest ar
         (topology, blank, delay_penalty, fastemit),
     )
     return TransducerLoss(loss_B, log_total_B != float("-inf"), occupancy_BTU)
+
+
+def next_symbols(
+    targets_BU: Int[Tensor, "B U"], target_lens_B: Int[Tensor, " B"], blank: int
+) -> Int[Tensor, "B U1"]:
+    """Return the label that leaves each position; the blank at the last one and in the padding."""
+    u_U = torch.arange(targets_BU.shape[1] + 1, device=targets_BU.device)
+    padded_BU = torch.nn.functional.pad(targets_BU.long(), (0, 1))
+    return padded_BU.masked_fill(u_U >= target_lens_B[:, None], blank)
+
+
+def early_bonus(
+    frame_lens_B: Int[Tensor, " B"], num_frames: int, delay_penalty: float, dtype: torch.dtype
+) -> Float[Tensor, "B T"]:
+    """Return what the delay penalty adds to a label's log-probability: c ((T - 1) / 2 - t)."""
+    t_T = torch.arange(num_frames, device=frame_lens_B.device)
+    return delay_penalty * ((frame_lens_B[:, None] - 1).to(dtype) / 2 - t_T)
 
 
 def _check(
@@ -107,9 +127,8 @@ class _TransducerFunction(torch.autograd.Function):
         label_BTU = torch.zeros_like(logp_BTUV[..., 0])
         label_BTU[:, :, :-1] = logp_BTUV[:, :, :-1].gather(3, index_BTUX)[..., 0]
         if delay_penalty != 0.0:
-            t_T = torch.arange(num_frames, device=targets_BU.device)
-            early_BT = (frame_lens_B[:, None] - 1).to(wide) / 2 - t_T
-            label_BTU += delay_penalty * early_BT[:, :, None]
+            bonus_BT = early_bonus(frame_lens_B, num_frames, delay_penalty, wide)
+            label_BTU += bonus_BT[:, :, None]
         log_total_B, blank_post_BTU, label_post_BTU = lattice_posteriors(
             logp_BTUV[..., blank], label_BTU, frame_lens_B, target_lens_B, topology=topology
         )

@@ -1,19 +1,22 @@
 """The streaming encoder: subsampling, the kept blocks, a final norm.
 
 ``forward`` is the training form over whole sequences, ``step`` the streaming form over one chunk;
-both compute the same function (tested for chunks 1, 3, 16 and T).
+both compute the same function (tested for chunks 1, 3, 16 and T; with lookahead for chunks of
+whole blocks).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from todm.core.contract import state_parts
 from todm.core.specs import SubnetSpec
-from todm.kernels.ssm import ChunkFold, fold, ssm_chunk
 from todm.layers.block import Block
 from todm.layers.dropout import DropoutPlan
+from todm.layers.mixer import lookahead_of
 from todm.layers.subsampling import Subsampling
 
 
@@ -35,21 +38,40 @@ class Encoder(nn.Module):
         return block
 
     def forward(
-        self, features_BTF: Tensor, spec: SubnetSpec, drop: DropoutPlan | None = None
+        self,
+        features_BTF: Tensor,
+        spec: SubnetSpec,
+        drop: DropoutPlan | None = None,
+        frame_lens_B: Tensor | None = None,
     ) -> Tensor:
         """Encode whole recordings: fbank (B, T, F) to (B, T // 4, D)."""
-        return self.body(self.front(features_BTF), spec, drop)
+        return self.body(self.front(features_BTF), spec, drop, frame_lens_B)
 
-    def body(self, x_BTD: Tensor, spec: SubnetSpec, drop: DropoutPlan | None = None) -> Tensor:
-        """Run the kept blocks over the front end's output, which all subnets share."""
+    def body(
+        self,
+        x_BTD: Tensor,
+        spec: SubnetSpec,
+        drop: DropoutPlan | None = None,
+        frame_lens_B: Tensor | None = None,
+    ) -> Tensor:
+        """Run the kept blocks over the front end's output, which all subnets share.
+
+        Args:
+            x_BTD: the front end's output.
+            spec: the subnet.
+            drop: dropout of a training step.
+            frame_lens_B: encoder frames of each recording; a net with lookahead sees no padding.
+        """
+        ahead = lookahead_of(spec, x_BTD, frame_lens_B)
         for block_spec in spec.blocks:
-            x_BTD = self.block(block_spec.source_layer)(x_BTD, block_spec, drop)
+            x_BTD = self.block(block_spec.source_layer)(x_BTD, block_spec, drop, ahead)
         return self.norm(x_BTD)
 
-    def folds(self, spec: SubnetSpec, chunk_frames: int) -> list[ChunkFold]:
-        """Return the chunk form of every kept mixer."""
+    def folds(self, spec: SubnetSpec, chunk_frames: int) -> list[Any]:
+        """Return the constants of every kept mixer over a chunk, each a NamedTuple of tensors."""
         return [
-            fold(self.block(b.source_layer).mixer.modes(b.mixer), chunk_frames) for b in spec.blocks
+            self.block(b.source_layer).mixer.fold(b.mixer, chunk_frames, spec.lookahead_frames)
+            for b in spec.blocks
         ]
 
     def step(
@@ -57,7 +79,7 @@ class Encoder(nn.Module):
         features_BTF: Tensor,
         state_BS: Tensor,
         spec: SubnetSpec,
-        folds: Sequence[ChunkFold],
+        folds: Sequence[Any],
     ) -> tuple[Tensor, Tensor]:
         """Advance one chunk of ``4 * chunk`` fbank frames.
 
@@ -67,18 +89,18 @@ class Encoder(nn.Module):
             spec: the subnet.
             folds: ``self.folds(spec, chunk)``.
         """
-        parts = state_parts(spec)
-        views = [
-            state_BS[:, p.offset : p.offset + p.num_floats].reshape(-1, *p.shape) for p in parts
-        ]
-        x_BTD, caches = self.front.step(features_BTF, (views[0], views[1]))
-        states = []
-        for block_spec, view, chunk_fold in zip(spec.blocks, views[2:], folds, strict=True):
+        views = state_views(state_BS, spec)
+        x_BTD, next_caches = self.front.step(features_BTF, (next(views), next(views)))
+        states = list(next_caches)
+        for block_spec, constants in zip(spec.blocks, folds, strict=True):
+            own = tuple(islice(views, len(block_spec.mixer.state_shapes())))
             block = self.block(block_spec.source_layer)
-            u_BTHP = block.mixer.enter(block.mixer_norm(x_BTD), block_spec.mixer)
-            y_BTHP, state = ssm_chunk(u_BTHP, view, chunk_fold)
-            x_BTD = x_BTD + block.mixer.gate(block.mixer.leave(y_BTHP))
-            x_BTD = x_BTD + block.ffn(x_BTD, block_spec)
-            states.append(state)
-        row_BS = torch.cat([part.flatten(1) for part in (*caches, *states)], 1)
-        return self.norm(x_BTD), row_BS
+            x_BTD, next_states = block.step(x_BTD, own, block_spec, constants)
+            states += next_states
+        return self.norm(x_BTD), torch.cat([part.flatten(1) for part in states], 1)
+
+
+def state_views(state_BS: Tensor, spec: SubnetSpec) -> Iterator[Tensor]:
+    """Yield each part of a flat state row as ``state_parts`` lays it out."""
+    for part in state_parts(spec):
+        yield state_BS[:, part.offset : part.offset + part.num_floats].reshape(-1, *part.shape)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from todm.core.specs import BLANK_ID, SUBSAMPLING, SubnetSpec
 from todm.models.encoder import Encoder
-from todm.models.joiner import Joiner
+from todm.models.joiner import Joiner, SimpleJoiner
 from todm.models.predictor import Predictor
 
 
@@ -16,19 +16,24 @@ class Transducer(nn.Module):
     """All weights of ``spec`` and of every subnet of it.
 
     With the largest spec of a space this is the supernet; with a subnet's spec it is the dense
-    twin that ``models.slicing`` fills.
+    twin that ``models.slicing`` fills. ``simple`` adds the projections of the pruned loss, which
+    no artifact holds.
     """
 
-    def __init__(self, spec: SubnetSpec) -> None:
+    def __init__(self, spec: SubnetSpec, *, simple: bool = False) -> None:
         super().__init__()
         self.spec = spec
         self.encoder = Encoder(spec)
         self.predictor = Predictor(spec)
         self.joiner = Joiner(spec)
+        self.simple = SimpleJoiner(spec) if simple else None
 
-    def encode(self, features_BTF: Tensor, spec: SubnetSpec) -> Tensor:
-        """Return the projected encoder output (B, T // 4, J)."""
-        return self.joiner.from_encoder(self.encoder(features_BTF, spec), spec.joiner_dim)
+    def encode(
+        self, features_BTF: Tensor, spec: SubnetSpec, frame_lens_B: Tensor | None = None
+    ) -> Tensor:
+        """Return the projected encoder output (B, T // 4, J); lengths are of encoder frames."""
+        enc_BTD = self.encoder(features_BTF, spec, frame_lens_B=frame_lens_B)
+        return self.joiner.from_encoder(enc_BTD, spec.joiner_dim)
 
     def predict(self, context_BC: Tensor, spec: SubnetSpec) -> Tensor:
         """Return the projected predictor output (B, J) after the last ids."""

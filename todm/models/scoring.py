@@ -134,7 +134,10 @@ def score(model: Transducer, spec: SubnetSpec, data: ScoringSet) -> Scores:
 @torch.inference_mode()
 def encoded(model: Transducer, spec: SubnetSpec, data: ScoringSet) -> list[Tensor]:
     """Return each batch's encoder output (B, T, D), which subnets with the same blocks share."""
-    return [model.encoder.body(batch.front_BTD, spec) for batch in data.batches]
+    return [
+        model.encoder.body(batch.front_BTD, spec, frame_lens_B=batch.frame_lens_B)
+        for batch in data.batches
+    ]
 
 
 @torch.inference_mode()
@@ -146,8 +149,9 @@ def score_encoded(
     hyps: list[str] = []
     loss = torch.zeros((), dtype=torch.float64)
     for batch, enc_BTD in zip(data.batches, encoded_X, strict=True):
+        lens_B = batch.frame_lens_B
         enc_BTJ = model.joiner.from_encoder(enc_BTD, spec.joiner_dim)
-        found = greedy_batch(model, enc_BTJ, batch.frame_lens_B, spec)
+        found = greedy_batch(model, enc_BTJ, lens_B, spec)
         hyps += [data.table.decode(tokens.ids) for tokens in found]
         refs += batch.texts
         loss += _batch_loss(model, enc_BTD, batch, spec, data.topology)

@@ -33,11 +33,12 @@ def _check_fixed_axes(whole: SubnetSpec, spec: SubnetSpec) -> None:
     """Refuse a spec that differs where nets do not shrink: its blocks would be no trained net."""
     fixed = ("front", "model_dim", "predictor", "vocab_size")
     wrong = [name for name in fixed if getattr(spec, name) != getattr(whole, name)]
-    head_dims = {block.mixer.head_dim for block in (*spec.blocks, *whole.blocks)}
-    if wrong or len(head_dims) > 1:
+    if any(block.mixer.fixed() != whole.blocks[0].mixer.fixed() for block in spec.blocks):
+        wrong.append("the mixers, but for " + " and ".join(whole.blocks[0].mixer.elastic))
+    if wrong:
         raise ValueError(
             f"{spec.short_name} does not fit in the supernet: "
-            f"{', '.join(wrong) or 'head_dim'} must equal the supernet's"
+            f"{', '.join(wrong)} must equal the supernet's"
         )
 
 

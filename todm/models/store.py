@@ -15,9 +15,12 @@ from todm.models.rnnt import Transducer
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+LEDGER = "ledger.json"
 SPEC = "spec.json"
 TABLE = "token_table.json"
 BPE_MODEL = "bpe.model"
+TRAINING_ONLY = "simple."
+"""Prefix of the weights that no artifact holds (``models.joiner.SimpleJoiner``)."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,12 @@ class Subnet:
 
 
 def write_model(draft: Draft, model: Transducer, table: TokenTable) -> None:
-    """Write weights and token table into a draft."""
-    weights = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    """Write weights and token table into a draft; what only training needs stays out."""
+    weights = {
+        name: t.detach().cpu().contiguous()
+        for name, t in model.state_dict().items()
+        if not name.startswith(TRAINING_ONLY)
+    }
     # save_file writes through a temporary file that only its owner may read.
     (draft.path / WEIGHTS).write_bytes(save(weights))
     table.write_json(draft.path / TABLE)

@@ -1,25 +1,30 @@
 """From an ``OptimConfig`` to an optimizer with its parameter groups.
 
 State-space parameters (a_re, a_im, log_dt) get plain Adam at a rate of their own: the rms rules
-of ScaledAdam pull their frequencies from an rms of 28 to 1.3 within 40 steps.
+of ScaledAdam pull their frequencies from an rms of 28 to 1.3 within 40 steps. Weight decay
+(AdamW) is for matrices and kernels: not for these, nor for biases and norms.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from todm.core.config import OptimConfig
+from todm.core.errors import ConfigError
+from todm.core.space import SearchSpace
+from todm.optim.adamw import ClippedAdamW
 from todm.optim.scaled_adam import ScaledAdam
 
 SSM_NAMES = ("log_neg_re", "im", "log_dt")
 
 
 class StepOptimizer:
-    """ScaledAdam (or plain Adam) with base rates per group and one factor for the schedule."""
+    """An optimizer with base rates per group and one factor for the schedule."""
 
-    def __init__(self, optimizer: ScaledAdam, base_lrs: list[float]) -> None:
+    def __init__(self, optimizer: ScaledAdam | ClippedAdamW) -> None:
         self.inner = optimizer
-        self._base_lrs = base_lrs
+        self._base_lrs = [group["lr"] for group in optimizer.param_groups]
 
     def set_factor(self, factor: float) -> None:
         """Set every group's rate to its base rate times ``factor``."""
@@ -53,17 +58,85 @@ class StepOptimizer:
         self.inner.load_state_dict(state)
 
 
-def build_optimizer(model: nn.Module, config: OptimConfig) -> StepOptimizer:
-    """Build the optimizer of a model; see the module's docstring for the groups."""
-    ssm: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
+def build_optimizer(
+    model: nn.Module, config: OptimConfig, space: SearchSpace | None = None
+) -> StepOptimizer:
+    """Build the optimizer of a model; see the module's docstring for the groups.
+
+    Args:
+        model: the network.
+        config: which optimizer.
+        space: the widths that subnets may have; ``rms="row_block"`` cuts rows there.
+
+    Raises:
+        ConfigError: rows are to be cut, and there is no space.
+    """
+    ssm: dict[str, Tensor] = {}
+    rest: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
-        (ssm if name.rpartition(".")[2] in SSM_NAMES else rest).append(parameter)
-    scaled = config.kind == "scaled_adam"
-    groups: list[dict[str, Any]] = [{"params": rest, "scaling": scaled, "lr": config.lr}]
-    if ssm:
-        groups.append({"params": ssm, "scaling": False, "lr": config.ssm_lr})
-    inner = ScaledAdam(
-        groups, lr=config.lr, betas=config.betas, clipping_scale=config.clipping_scale
+        (ssm if name.rpartition(".")[2] in SSM_NAMES else rest)[name] = parameter
+    match config.kind:
+        case "scaled_adam":
+            return StepOptimizer(_scaled_adam(rest, ssm, config, space))
+        case "adamw":
+            return StepOptimizer(_adamw(rest, ssm, config))
+
+
+def _scaled_adam(
+    rest: dict[str, Tensor],
+    ssm: dict[str, Tensor],
+    config: OptimConfig,
+    space: SearchSpace | None,
+) -> ScaledAdam:
+    scaled: dict[str, Any] = {"params": list(rest.values()), "lr": config.lr}
+    if config.rms == "row_block":
+        if space is None:
+            raise ConfigError("optim.rms row_block needs a search space; use tensor")
+        scaled["row_cuts"] = [row_cuts(name, space) for name in rest]
+    plain = {"params": list(ssm.values()), "scaling": False, "lr": config.ssm_lr}
+    groups = [group for group in (scaled, plain) if group["params"]]
+    return ScaledAdam(groups, betas=config.betas, clipping_scale=config.clipping_scale)
+
+
+def _adamw(rest: dict[str, Tensor], ssm: dict[str, Tensor], config: OptimConfig) -> ClippedAdamW:
+    decayed = [p for p in rest.values() if p.dim() > 1]
+    plain = [p for p in rest.values() if p.dim() <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "lr": config.lr},
+        {"params": plain, "lr": config.lr, "weight_decay": 0.0},
+        {"params": list(ssm.values()), "lr": config.ssm_lr, "weight_decay": 0.0},
+    ]
+    return ClippedAdamW(
+        [group for group in groups if group["params"]],
+        lr=config.lr,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+        clipping_scale=config.clipping_scale,
     )
-    return StepOptimizer(inner, [config.lr, config.ssm_lr][: len(groups)])
+
+
+def row_cuts(name: str, space: SearchSpace) -> Sequence[int]:
+    """Return the rows of a parameter at which some subnet's prefix ends; none if rows are fixed.
+
+    The last row that all nets have comes first: each block of rows is in the same nets.
+    """
+    module, _, leaf = name.rpartition(".")
+    owner = module.rpartition(".")[2]
+    mixer = space.largest.blocks[0].mixer
+    inner = tuple(heads * mixer.head_dim for heads in space.heads)
+    match (owner, leaf):
+        case ("ffn_in", _):
+            widths = space.ffn_dims
+        case ("w_in", _) | ("mixer", "taps"):
+            widths = inner
+        case ("w_value" | "w_gate", _) if mixer.gating == "head_glu":
+            widths = tuple(width // 2 for width in inner)
+        case ("pair_gate", _):
+            widths = tuple(heads // 2 for heads in space.heads)
+        case ("mixer" | "ahead", "c" | "d"):
+            widths = space.heads
+        case ("from_encoder" | "from_predictor", _):
+            widths = space.joiner_dims
+        case _:
+            return ()
+    return widths[:-1]

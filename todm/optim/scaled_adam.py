@@ -10,29 +10,63 @@ With beta1, beta2 = b1, b2, rate lr, for a tensor p with gradient g at update k 
     m = b1 m + (1 - b1) d;  p += m
 
 Single scalars take an Adam step without rms rules, at lr s_lr, and stay within [-10, 10]. Groups
-with ``scaling=False`` take it at lr, without bound. Gradients are clipped when the norm of
-g * rms(p) (single scalars: s_lr g; groups without scaling: g) exceeds ``clipping_scale`` times the
-median of the last 100 norms, estimated anew at every 100th norm, and at the 10th, 20th and 40th
-with twice that threshold; none before. A step whose norm is not finite changes nothing.
+with ``scaling=False`` take it at lr, without bound. Gradients are clipped by their norm's history
+(``MedianClip``), where the norm is that of g * rms(p) (single scalars: s_lr g; groups without
+scaling: g). A step whose norm is not finite changes nothing.
+
+A group may name rows at which its tensors are cut (``row_cuts``): each block of rows then is a
+tensor of its own to the rules above. Rows beyond a small net's width learn less often than those
+of every net, so one rms for all of them need not fit.
+
+How it is computed: the state holds m / max(rms, rms_min), which makes the rate the same for all
+tensors, so that torch's fused AdamW kernel (with beta1 = 0 and m as its parameter, decaying by
+1 - b1) updates v and m of many tensors in one pass.
 
 Source: icefall's optimiser (Yao et al. 2023, Zipformer, arXiv 2310.11230, section 3.4).
-Deviations: moments of tensors of one shape are kept stacked per group in one state entry; a
-missing gradient counts as zero, so that the stacks never change; where size does not matter the
-momentum is on the update too (no beta1 bias correction), unlike Kingma and Ba's Adam.
+Deviations: a missing gradient counts as zero; where size does not matter the momentum is on the
+update too (no beta1 bias correction), unlike Kingma and Ba's Adam.
+
+Legend: K pieces, the tensors or blocks of rows of a group; N elements of its small tensors.
 """
 
 import math
-import statistics
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, overload
 
 import torch
 from torch import Tensor
 
+from todm.optim.clipping import MedianClip
+from todm.optim.pieces import Layout, Parts
+
 SIZE_PERIOD = 4
-NORM_HISTORY = 100
-FIRST_ESTIMATES = (10, 20, 40)
 SCALAR_MAX = 10.0
+CORRECTED = 0.99
+"""Bias correction of the second moment ends where it would change less than a hundredth."""
+ENDLESS_STEPS = 1e9
+"""A step count at which the kernel's bias correction is exactly 1."""
+LEAST_LR = 1e-30
+"""The kernel's decay is (1 - b1) / lr; a rate of 0 must not divide."""
+SAVED = ("rms_K", "scale_second_K", "scale_grads_4K")
+
+
+@dataclass
+class GroupState:
+    """What a group knows of its pieces."""
+
+    layout: Layout
+    momentum: Parts
+    second: Parts
+    scratch: Tensor
+    sized_K: Tensor
+    """Which pieces the rms rules hold for: no single scalars, and none without scaling."""
+    rms_K: Tensor
+    scale_second_K: Tensor
+    scale_grads_4K: Tensor
+    sizes: tuple[list[float], Tensor]
+    """The factor of every piece's momentum (rms, the scalars' rate, or 1), spread."""
+    step: int = 0
 
 
 class ScaledAdam(torch.optim.Optimizer):
@@ -56,15 +90,16 @@ class ScaledAdam(torch.optim.Optimizer):
             "scalar_lr_scale": scalar_lr_scale,
             "rms_limits": tuple(rms_limits),
             "scaling": True,
+            "row_cuts": None,
         }
         super().__init__(params, defaults)
-        self.clipping_scale = clipping_scale
+        self.clip = MedianClip(clipping_scale)
+        self.combine_norm: Callable[[float], float] = lambda norm: norm
+        """From the norm of these tensors to that of the whole net, where others hold the rest."""
         self.last_step_skipped = False
         self.last_grad_norm = 0.0
         self.last_clip_factor = 1.0
-        self._norms: list[float] = []
-        self._num_norms = 0
-        self._threshold = 0.0
+        self._groups: list[GroupState] = []
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -77,140 +112,189 @@ class ScaledAdam(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        batches = [
-            (group, stack) for group in self.param_groups for stack in _stacks(group["params"])
+        if not self._groups:
+            self._groups = [self._new_state(group) for group in self.param_groups]
+        grads = [
+            state.layout.parts([_grad(p) for p in group["params"]])
+            for group, state in zip(self.param_groups, self._groups, strict=True)
         ]
-        for group, stack in batches:
-            self._prepare(group, stack)
-        norm = self._global_norm(batches)
+        norm = self.combine_norm(self._global_norm(grads))
         self.last_grad_norm = norm
         self.last_step_skipped = not math.isfinite(norm)
         if self.last_step_skipped:
             return loss
-        self.last_clip_factor = self._clip_factor(norm)
-        for group, stack in batches:
-            self._update(group, stack, _grads(stack).mul_(self.last_clip_factor))
+        self.last_clip_factor = self.clip.factor(norm)
+        for group, state, parts in zip(self.param_groups, self._groups, grads, strict=True):
+            if self.last_clip_factor < 1.0:
+                torch._foreach_mul_([*parts.large, parts.small_N], self.last_clip_factor)
+            _update(group, state, parts)
         return loss
 
-    def _prepare(self, group: dict[str, Any], stack: list[Tensor]) -> None:
-        """Create the state of a stack of same-shape tensors at its first step."""
-        state = self.state[stack[0]]
-        if state:
-            return
-        p = torch.stack(list(stack))
-        state["step"] = 0
-        state["delta"] = torch.zeros_like(p)
-        state["second"] = torch.zeros_like(p)
-        if group["scaling"] and p[0].numel() > 1:
-            state["rms"] = _rms(p)
-            state["scale_second"] = torch.zeros_like(state["rms"])
-            state["scale_grads"] = torch.zeros(SIZE_PERIOD, *state["rms"].shape, dtype=p.dtype)
-            state["scale_grads"] = state["scale_grads"].to(p.device)
+    @torch.no_grad()
+    def _new_state(self, group: dict[str, Any]) -> GroupState:
+        """Lay out a group's pieces, with moments that start at zero."""
+        params: list[Tensor] = group["params"]
+        for p in params:
+            self.state[p] = {"momentum": torch.zeros_like(p), "second": torch.zeros_like(p)}
+        layout = Layout(params, group["row_cuts"] or [()] * len(params))
+        parts = layout.parts(params)
+        largest = [sum(len(parts.large[k]) for k in batch) for batch in layout.batches]
+        rms_K = layout.rms(parts)
+        state = GroupState(
+            layout=layout,
+            momentum=parts,
+            second=parts,
+            scratch=rms_K.new_zeros(max([len(parts.small_N), *largest])),
+            sized_K=(layout.numel_K > 1) & group["scaling"],
+            rms_K=rms_K,
+            scale_second_K=torch.zeros_like(rms_K),
+            scale_grads_4K=rms_K.new_zeros(SIZE_PERIOD, len(rms_K)),
+            sizes=([], rms_K),
+        )
+        self._adopt(group, state)
+        return state
 
-    def _global_norm(self, batches: list[tuple[dict[str, Any], list[Tensor]]]) -> float:
-        total = None
-        for group, stack in batches:
-            grad = _grads(stack)
-            state = self.state[stack[0]]
-            if "rms" in state:
-                part = (grad * state["rms"]).square().sum()
-            else:
-                weight = group["scalar_lr_scale"] if grad[0].numel() == 1 else 1.0
-                part = (grad * weight).square().sum()
-            total = part if total is None else total + part.to(total.device)
-        return 0.0 if total is None else math.sqrt(float(total)) if float(total) >= 0 else math.nan
+    def _adopt(self, group: dict[str, Any], state: GroupState) -> None:
+        """Let the group's pieces be those of the moments in ``self.state``."""
+        for name in ("momentum", "second"):
+            tensors = [self.state[p][name] for p in group["params"]]
+            setattr(state, name, state.layout.parts(tensors))
+        state.sizes = state.layout.spread(_sizes(group, state))
 
-    def _clip_factor(self, norm: float) -> float:
-        """Return the factor on the gradients; keeps the history of norms."""
-        self._norms = [*self._norms, norm][-NORM_HISTORY:]
-        self._num_norms += 1
-        count = self._num_norms
-        if count in FIRST_ESTIMATES or count % NORM_HISTORY == 0:
-            early = 2.0 if count in FIRST_ESTIMATES else 1.0
-            self._threshold = early * self.clipping_scale * statistics.median(self._norms)
-        if self._threshold == 0.0 or norm <= self._threshold:
-            return 1.0
-        return self._threshold / norm
-
-    def _update(self, group: dict[str, Any], stack: list[Tensor], grad: Tensor) -> None:
-        state, (b1, _) = self.state[stack[0]], group["betas"]
-        p = torch.stack(list(stack))
-        change = self._adam_change(group, state, grad)
-        if "rms" in state:
-            change *= state["rms"].clamp(min=group["rms_limits"][0])
-            change += self._scale_change(group, state, p, grad)
-        delta = state["delta"].mul_(b1).add_(change, alpha=1.0 - b1)
-        p += delta
-        if group["scaling"] and p[0].numel() == 1:
-            p.clamp_(-SCALAR_MAX, SCALAR_MAX)
-        for parameter, value in zip(stack, p, strict=True):
-            parameter.copy_(value)
-        state["step"] += 1
-
-    @staticmethod
-    def _adam_change(group: dict[str, Any], state: dict[str, Any], grad: Tensor) -> Tensor:
-        b2 = group["betas"][1]
-        state["second"].mul_(b2).addcmul_(grad, grad, value=1.0 - b2)
-        correction = 1.0 - b2 ** (state["step"] + 1)
-        second = state["second"] / correction if correction < 0.99 else state["second"]
-        rate = group["lr"]
-        if group["scaling"] and grad[0].numel() == 1:
-            rate *= group["scalar_lr_scale"]
-        return -rate * grad / (second.sqrt() + group["eps"])
-
-    @staticmethod
-    def _scale_change(
-        group: dict[str, Any], state: dict[str, Any], p: Tensor, grad: Tensor
-    ) -> Tensor | float:
-        """Return the change along p itself: the learned size, every ``SIZE_PERIOD`` updates."""
-        step, dims = state["step"], tuple(range(1, p.dim()))
-        state["scale_grads"][step % SIZE_PERIOD] = (p * grad).sum(dim=dims, keepdim=True)
-        if step % SIZE_PERIOD != SIZE_PERIOD - 1:
-            return 0.0
-        low, high = group["rms_limits"]
-        state["rms"] = _rms(p)
-        b2 = group["betas"][1] ** SIZE_PERIOD
-        sums, updates = state["scale_grads"].sum(0), (step + 1) // SIZE_PERIOD
-        state["scale_second"].mul_(b2).add_(state["scale_grads"].square().mean(0), alpha=1.0 - b2)
-        rate = group["lr"] * group["scalar_lr_scale"] * math.sqrt(1.0 - b2**updates)
-        ratio = -rate * sums / (state["scale_second"].sqrt() + group["eps"])
-        ratio = torch.where((state["rms"] < low) & (ratio < 0.0), 0.0, ratio)
-        ratio = ratio.clamp(-0.1, 0.1)
-        room = (high - state["rms"]) / state["rms"].clamp(min=low)
-        return p * torch.minimum(ratio, room)
+    def _global_norm(self, grads: list[Parts]) -> float:
+        """Return the norm of all gradients, each weighed by its piece's size."""
+        norms = []
+        for group, state, parts in zip(self.param_groups, self._groups, grads, strict=True):
+            norm_K = state.layout.norms(parts)
+            if group["scaling"]:
+                norm_K *= torch.where(state.sized_K, state.rms_K, group["scalar_lr_scale"])
+            norms.append(float(torch.linalg.vector_norm(norm_K)))
+        return math.hypot(*norms)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return state and clipping history; plain tensors, lists and numbers only."""
-        history = {
-            "norms": list(self._norms),
-            "num_norms": self._num_norms,
-            "threshold": self._threshold,
-        }
-        return {**super().state_dict(), "clipping": history}
+        """Return state, sizes and clipping history; plain tensors, lists and numbers only."""
+        sizes = []
+        for group, state in zip(self.param_groups, self._groups, strict=bool(self._groups)):
+            for name in ("momentum", "second"):
+                tensors = [self.state[p][name] for p in group["params"]]
+                state.layout.scatter(getattr(state, name).small_N, tensors)
+            saved = {name: getattr(state, name).clone() for name in SAVED}
+            sizes.append({"step": state.step, **saved})
+        return {**super().state_dict(), "sizes": sizes, "clipping": self.clip.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned, bit for bit."""
         content = dict(state_dict)
-        history = content.pop("clipping")
+        sizes = content.pop("sizes")
+        self.clip.load_state_dict(content.pop("clipping"))
+        self._groups = [self._new_state(group) for group in self.param_groups] if sizes else []
         super().load_state_dict(content)
-        self._norms = list(history["norms"])
-        self._num_norms = history["num_norms"]
-        self._threshold = history["threshold"]
+        for group, state, saved in zip(self.param_groups, self._groups, sizes, strict=bool(sizes)):
+            state.step = saved["step"]
+            for name in SAVED:
+                getattr(state, name).copy_(saved[name])
+            self._adopt(group, state)
 
 
-def _rms(p: Tensor) -> Tensor:
-    """Return the rms of each tensor of a stack, broadcastable to it."""
-    return p.square().mean(dim=tuple(range(1, p.dim())), keepdim=True).sqrt()
+def _grad(p: Tensor) -> Tensor:
+    return torch.zeros_like(p) if p.grad is None else p.grad
 
 
-def _grads(stack: list[Tensor]) -> Tensor:
-    """Stack the gradients; a missing one is zero."""
-    return torch.stack([torch.zeros_like(p) if p.grad is None else p.grad for p in stack])
+def _sizes(group: dict[str, Any], state: GroupState) -> Tensor:
+    """Return the factor of every piece's momentum."""
+    if not group["scaling"]:
+        return torch.ones_like(state.rms_K)
+    rms_K = state.rms_K.clamp(min=group["rms_limits"][0])
+    return torch.where(state.sized_K, rms_K, group["scalar_lr_scale"])
 
 
-def _stacks(params: list[Tensor]) -> list[list[Tensor]]:
-    """Group the parameters by shape, dtype and device, in order."""
-    found: dict[tuple[Any, ...], list[Tensor]] = {}
-    for p in params:
-        found.setdefault((tuple(p.shape), p.dtype, p.device), []).append(p)
-    return list(found.values())
+def _update(group: dict[str, Any], state: GroupState, grads: Parts) -> None:
+    """Update a group's parameters with gradients that are clipped already."""
+    params, layout = group["params"], state.layout
+    ps = layout.parts(params)
+    growth = _growth(group, state, ps, grads) if group["scaling"] else None
+    sizes, size_N = state.sizes
+    for batch in layout.batches:
+        momentum = [state.momentum.large[k] for k in batch]
+        second = [state.second.large[k] for k in batch]
+        _adam(group, state, momentum, [grads.large[k] for k in batch], second)
+        for k, m in zip(batch, momentum, strict=True):
+            if growth is not None:
+                m.mul_(growth[0][0][k]).add_(ps.large[k], alpha=growth[1][0][k])
+            ps.large[k].add_(m, alpha=sizes[k])
+    if len(ps.small_N):
+        m_N = state.momentum.small_N
+        _adam(group, state, [m_N], [grads.small_N], [state.second.small_N])
+        if growth is not None:
+            m_N.mul_(growth[0][1]).addcmul_(ps.small_N, growth[1][1])
+        layout.scatter(ps.small_N.addcmul_(m_N, size_N), params)
+    for p in params if group["scaling"] else ():
+        if p.numel() == 1:
+            p.clamp_(-SCALAR_MAX, SCALAR_MAX)
+    state.step += 1
+
+
+def _adam(
+    group: dict[str, Any],
+    state: GroupState,
+    momentum: list[Tensor],
+    grads: list[Tensor],
+    second: list[Tensor],
+) -> None:
+    """Update v, and m = b1 m + (1 - b1) (-lr g / (sqrt(vhat) + eps)).
+
+    The kernel's own first moment is with beta1 = 0 the gradient: it goes to scratch.
+    """
+    (b1, b2), done = group["betas"], state.step + 1
+    lr = max(group["lr"] * (1.0 - b1), LEAST_LR)
+    count = done if 1.0 - b2**done < CORRECTED else ENDLESS_STEPS
+    step = torch.tensor(float(count), device=state.scratch.device)
+    lengths = [len(m) for m in momentum]
+    torch._fused_adamw_(
+        momentum,
+        grads,
+        list(state.scratch[: sum(lengths)].split_with_sizes(lengths)),
+        second,
+        [],
+        [step] * len(momentum),
+        lr=lr,
+        beta1=0.0,
+        beta2=b2,
+        weight_decay=(1.0 - b1) / lr,
+        eps=group["eps"],
+        amsgrad=False,
+        maximize=False,
+    )
+
+
+Spread = tuple[list[float], Tensor]
+
+
+def _growth(
+    group: dict[str, Any], state: GroupState, ps: Parts, grads: Parts
+) -> tuple[Spread, Spread] | None:
+    """Learn the sizes; every ``SIZE_PERIOD`` updates renew them.
+
+    Returns:
+        When it is time, for each piece: what its momentum keeps (the change of its unit), and
+        how much of p is added to it.
+    """
+    layout, scale_grads_4K, row = state.layout, state.scale_grads_4K, state.step % SIZE_PERIOD
+    scale_grads_4K[row] = layout.dots(ps, grads)
+    if row != SIZE_PERIOD - 1:
+        return None
+    low, high = group["rms_limits"]
+    b1, b2 = group["betas"][0], group["betas"][1] ** SIZE_PERIOD
+    rms_K = layout.rms(ps)
+    updates = (state.step + 1) // SIZE_PERIOD
+    state.scale_second_K.mul_(b2).add_(scale_grads_4K.square().mean(0), alpha=1.0 - b2)
+    rate = group["lr"] * group["scalar_lr_scale"] * math.sqrt(1.0 - b2**updates)
+    ratio_K = -rate * scale_grads_4K.sum(0) / (state.scale_second_K.sqrt() + group["eps"])
+    ratio_K = torch.where((rms_K < low) & (ratio_K < 0.0), 0.0, ratio_K).clamp(-0.1, 0.1)
+    ratio_K = torch.minimum(ratio_K, (high - rms_K) / rms_K.clamp(min=low))
+    before_K = _sizes(group, state)
+    state.rms_K.copy_(rms_K)
+    now_K = _sizes(group, state)
+    gain_K = torch.where(state.sized_K, (1.0 - b1) * ratio_K / now_K, 0.0)
+    state.sizes = layout.spread(now_K)
+    return layout.spread(before_K / now_K), layout.spread(gain_K)

@@ -11,13 +11,18 @@ def eden_factor(
     epochs: float,
     warmup_batches: int,
     warmup_start: float = 0.5,
+    held_steps: float = 0.0,
 ) -> float:
     """Return icefall's Eden factor (Yao et al. 2023, Zipformer, arXiv 2310.11230).
 
     ((step^2 + B^2) / B^2)^(-1/4) * ((epoch^2 + E^2) / E^2)^(-1/4) * warmup, where warmup rises
-    linearly from ``warmup_start`` to 1 over ``warmup_batches``.
+    linearly from ``warmup_start`` to 1 over ``warmup_batches``. Deviation: the clocks of the decay
+    (steps and epochs) start after ``held_steps``.
     """
-    decay = ((step**2 + batches**2) / batches**2) ** -0.25
+    clock = max(0.0, step - held_steps)
+    if step:
+        epoch *= clock / step
+    decay = ((clock**2 + batches**2) / batches**2) ** -0.25
     decay *= ((epoch**2 + epochs**2) / epochs**2) ** -0.25
     if step >= warmup_batches:
         return decay

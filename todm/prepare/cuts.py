@@ -2,20 +2,24 @@
 
 import gzip
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from todm.data.manifest import Utterance
+from todm.data.shards import in_shards
 from todm.features.fbank import SAMPLE_RATE_HZ
 
+if TYPE_CHECKING:
+    from lhotse import MonoCut
 
-def write_cuts(path: Path, utterances: Iterable[Utterance], num_samples: dict[str, int]) -> None:
+
+def write_cuts(path: Path, utterances: Iterable[Utterance], num_samples: Mapping[str, int]) -> None:
     """Write one lhotse MonoCut a line.
 
     The recording's path is absolute, so any lhotse tool finds the audio; the cut's custom field
-    ``audio`` is the path inside the artifact, by which todm finds it after a move. The gzip
-    header holds no time and no name.
+    ``audio`` is the path inside the artifact, by which todm finds it after a move. Audio in a shard
+    has lhotse's placeholder instead. The gzip header holds no time and no name.
 
     Args:
         path: The ``.jsonl.gz`` file.
@@ -24,11 +28,12 @@ def write_cuts(path: Path, utterances: Iterable[Utterance], num_samples: dict[st
     """
     with path.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as stream:
         for utterance in utterances:
-            cut = _cut_dict(utterance, num_samples[utterance.id])
+            cut = cut_of(utterance, num_samples[utterance.id]).to_dict()
             stream.write((json.dumps(cut, ensure_ascii=False) + "\n").encode())
 
 
-def _cut_dict(utterance: Utterance, num_samples: int) -> dict[str, Any]:
+def cut_of(utterance: Utterance, num_samples: int) -> "MonoCut":
+    """Return an utterance as lhotse's cut."""
     from lhotse import (
         AudioSource,
         MonoCut,
@@ -37,9 +42,10 @@ def _cut_dict(utterance: Utterance, num_samples: int) -> dict[str, Any]:
     )
 
     duration_s = num_samples / SAMPLE_RATE_HZ
+    kind, place = ("shar", "") if in_shards(utterance) else ("file", str(utterance.audio_path))
     recording = Recording(
         id=utterance.id,
-        sources=[AudioSource(type="file", channels=[0], source=str(utterance.audio_path))],
+        sources=[AudioSource(type=kind, channels=[0], source=place)],
         sampling_rate=SAMPLE_RATE_HZ,
         num_samples=num_samples,
         duration=duration_s,
@@ -58,7 +64,7 @@ def _cut_dict(utterance: Utterance, num_samples: int) -> dict[str, Any]:
         custom=custom,
     )
     inside = Path(*utterance.audio_path.parts[-3:]).as_posix()
-    cut = MonoCut(
+    return MonoCut(
         id=utterance.id,
         start=0.0,
         duration=duration_s,
@@ -67,5 +73,3 @@ def _cut_dict(utterance: Utterance, num_samples: int) -> dict[str, Any]:
         recording=recording,
         custom={"audio": inside},
     )
-    data: dict[str, Any] = cut.to_dict()
-    return data

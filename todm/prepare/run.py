@@ -1,7 +1,8 @@
 """Prepare a corpus: read, screen, resample once, tokenise, write cuts.
 
 Artifact ``corpus``: ``cuts_{train,dev,test}.jsonl.gz`` (lhotse cuts), ``audio/SPLIT/*.flac``
-(16-bit mono 16 kHz), ``tokens.txt``, ``token_table.json`` and, for BPE, ``bpe.model``.
+(16-bit mono 16 kHz), ``tokens.txt``, ``token_table.json`` and, for BPE, ``bpe.model``. With a
+``shard_size`` the training audio is in ``shar/train/`` (Lhotse Shar) instead.
 """
 
 import logging
@@ -16,6 +17,8 @@ from todm.data.rows import Rejects
 from todm.decode.tokens import TokenTable
 from todm.prepare.audio import AudioStore, store_audio
 from todm.prepare.cuts import write_cuts
+from todm.prepare.noise import with_noise
+from todm.prepare.shards import pack_shards
 from todm.prepare.source import read_rows
 from todm.prepare.tokenise import give_tokens, make_table
 
@@ -48,10 +51,21 @@ def run(
     final = out.absolute()
     with write_artifact(out, kind="corpus") as draft:
         rows = read_rows(config, corpora_dir, rejects, progress)
+        if config.noise is not None:
+            rows = with_noise(rows, config.noise, config.seed, corpora_dir)
         store = AudioStore(draft.path, final)
         utterances, num_samples = store_audio(rows, store, rejects, progress)
         table = make_table(config, utterances, draft.path)
         kept = give_tokens(utterances, table, scratch=draft.path, final=final, rejects=rejects)
+        if config.shard_size is not None:
+            kept["train"] = pack_shards(
+                kept["train"],
+                num_samples,
+                scratch=draft.path,
+                final=final,
+                shard_size=config.shard_size,
+                seed=config.seed,
+            )
         for split in SPLITS:
             write_cuts(draft.path / cuts_name(split), kept[split], num_samples)
         draft.body = _body(config, kept, table, rejects)

@@ -4,13 +4,15 @@ from collections.abc import Callable
 
 from todm.core.config import SupernetConfig
 from todm.core.errors import ConfigError
-from todm.recipes import asr
+from todm.recipes import asr, librispeech
 
 RECIPES: dict[str, Callable[[int], SupernetConfig]] = {
     "tiny": asr.tiny,
     "espeak_digits": asr.espeak_digits,
     "fsdd": asr.fsdd,
     "an4": asr.an4,
+    "librispeech_100": librispeech.librispeech_100,
+    "librispeech_960": librispeech.librispeech_960,
 }
 
 

@@ -158,7 +158,13 @@ def marker(shape: int, x: float, y: float, css: str, hint: str = "") -> str:
 
 
 def lines(
-    name: str, title: str, series: Sequence[Series], *, labels: tuple[str, str], log: bool
+    name: str,
+    title: str,
+    series: Sequence[Series],
+    *,
+    labels: tuple[str, str],
+    log: bool,
+    log_x: bool = False,
 ) -> str:
     """Return a line chart with its legend.
 
@@ -168,10 +174,11 @@ def lines(
         series: At least one, none of them empty.
         labels: Of the two axes, x then y.
         log: Draw y logarithmically, where every value is positive.
+        log_x: Draw x logarithmically; every value must be positive.
     """
     xs = [a for one in series for a, _ in one.points]
     ys = [b for one in series for _, b in one.points]
-    x, y = x_axis(labels[0], xs), y_axis(labels[1], ys, log=log and min(ys) > 0)
+    x, y = x_axis(labels[0], xs, log=log_x), y_axis(labels[1], ys, log=log and min(ys) > 0)
     body = frame(x, y)
     for one in series:
         body += polyline(one.points, x, y, f"line s{one.style}")

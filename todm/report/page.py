@@ -26,7 +26,7 @@ def render(page: Page) -> str:
     """Return the whole page as HTML text."""
     sections = (
         ("Devices", _devices(page)),
-        ("Search: accuracy against cost", _figure(pareto(page), _PARETO_NOTE, wide=True)),
+        ("Search: accuracy against cost", figure(pareto(page), _PARETO_NOTE, wide=True)),
         ("Training", _training(page.training)),
         ("Where time and products go", _work(page.devices)),
         ("Architectures", shapes_table(page.devices)),
@@ -39,12 +39,17 @@ def render(page: Page) -> str:
         for heading, content in sections
         if content
     )
-    title = escape(page.title)
+    return document(page.title, _lead(page) + body)
+
+
+def document(title: str, body: str) -> str:
+    """Return a whole HTML text with the style sheet inside."""
+    title = escape(title)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<link rel="icon" href="data:,"><title>{title}</title><style>{CSS}</style></head>'
-        f"<body><main><h1>{title}</h1>{_lead(page)}{body}</main></body></html>\n"
+        f"<body><main><h1>{title}</h1>{body}</main></body></html>\n"
     )
 
 
@@ -68,7 +73,8 @@ def _devices(page: Page) -> str:
     return devices_table(page.devices) if page.devices else ""
 
 
-def _figure(content: str, note: str, *, wide: bool = False) -> str:
+def figure(content: str, note: str, *, wide: bool = False) -> str:
+    """Return a drawing with its caption; nothing where there is no drawing."""
     if not content:
         return ""
     css = ' class="wide"' if wide else ""
@@ -93,10 +99,10 @@ def _training(training: Training | None) -> str:
     if loss := series_of(training.loss):
         labels = ("step", "loss per token [nats]")
         chart = lines("loss", "Training loss by step", loss, labels=labels, log=True)
-        drawn.append(_figure(chart, "Transducer loss of the nets that a step trains."))
+        drawn.append(figure(chart, "Transducer loss of the nets that a step trains."))
     if wer := series_of(training.dev_wer):
         chart = lines("wer", "Dev WER by step", wer, labels=("step", "dev WER [%]"), log=False)
-        drawn.append(_figure(chart, "Greedy, at most one symbol per frame."))
+        drawn.append(figure(chart, "Greedy, at most one symbol per frame."))
     return f'<div class="grid2">{"".join(drawn)}</div>' if drawn else ""
 
 
@@ -107,10 +113,10 @@ def _work(devices: Sequence[Device]) -> str:
     if times:
         chart = split_bars("time", "Time of a chunk by part", times, "ms")
         note = "Mean time of a chunk on this machine; rest is features and search."
-        drawn.append(_figure(chart, note))
+        drawn.append(figure(chart, note))
     if macs:
         chart = split_bars("macs", "MACs per second of audio by part", macs, "MAC/s")
-        drawn.append(_figure(chart, "Multiply-adds per second of audio, counted."))
+        drawn.append(figure(chart, "Multiply-adds per second of audio, counted."))
     return f'<div class="grid2">{"".join(drawn)}</div>' if drawn else ""
 
 

@@ -5,11 +5,14 @@ from html import escape
 
 from todm.core.cost import macs_per_audio_s, num_parameters
 from todm.core.report import Environment, Measurement, Verdict
+from todm.core.specs import FRAME_MS, SUBSAMPLING
 from todm.report.charts import number, quantity
 from todm.report.pareto import LETTERS
 from todm.report.sources import Device
 
 NONE = '<span class="not_judged">not measured</span>'
+AXIS_TITLES = {"layers": "Layers kept", "ffn": "FFN width", "state": "Modes"}
+"""Axes whose short name does not say enough."""
 WORDS = {
     "met": "met",
     "failed": "failed",
@@ -112,15 +115,15 @@ def budgets_table(devices: Sequence[Device]) -> str:
 
 def shapes_table(devices: Sequence[Device]) -> str:
     """Return the architectures side by side."""
+    specs = [(escape(d.title), d.spec) for d in devices if d.spec is not None]
+    names = dict.fromkeys(name for _, spec in specs for name in spec.axes())
     rows = []
-    for device in devices:
-        if device.spec is not None:
-            axes = device.spec.axes()
-            cells = [_listed(axes[name]) for name in ("layers", "ffn", "heads", "state", "joiner")]
-            chunk_ms = device.spec.chunk_frames * 40
-            rows.append([escape(device.title), *cells, f"{chunk_ms} ms"])
-    heads = ("Device", "Layers kept", "FFN width", "Heads", "Modes", "Joiner", "Chunk")
-    return table("One value per kept layer.", heads, rows) if rows else ""
+    for title, spec in specs:
+        axes = spec.axes()
+        cells = [_listed(axes.get(name, "-")) for name in names]
+        rows.append([title, *cells, f"{spec.chunk_frames * FRAME_MS * SUBSAMPLING} ms"])
+    heads = ("Device", *(AXIS_TITLES.get(name, name.capitalize()) for name in names), "Chunk")
+    return table("One value per kept layer; lookahead in frames.", heads, rows) if rows else ""
 
 
 def _listed(value: object) -> str:

@@ -5,6 +5,7 @@ N, T, F, K, J, S, C, V as in ``decode.steps``.
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,6 @@ from todm.decode.greedy import greedy
 from todm.decode.steps import TransducerSteps
 from todm.decode.streaming import Transcript, padded_features, transcript_of
 from todm.decode.tokens import TokenTable
-from todm.kernels.ssm import ChunkFold
 from todm.models.rnnt import Transducer
 from todm.models.store import load_subnet
 from todm.runtimes.bundle import Precision
@@ -27,10 +27,10 @@ from todm.runtimes.recogniser import StepsRecogniser
 @torch.no_grad()
 def exact_folds(
     model: Transducer, spec: SubnetSpec, chunk_frames: int, dtype: torch.dtype
-) -> list[ChunkFold]:
+) -> list[Any]:
     """Return every kept mixer's chunk constants, computed in float64 from the parameters on."""
     folds = copy.deepcopy(model.encoder).to("cpu", torch.float64).folds(spec, chunk_frames)
-    return [ChunkFold(*(part.to(dtype) for part in fold)) for fold in folds]
+    return [type(fold)(*(part.to(dtype) for part in fold)) for fold in folds]
 
 
 class EagerSteps(TransducerSteps):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from todm.core.errors import ArtifactError
 
@@ -21,14 +20,14 @@ CHECKPOINT = "checkpoint.pt"
 class TrainState:
     """The mutable state of a run between steps."""
 
-    step: int
+    step: int = 0
     """Steps done."""
-    num_averaged: int
-    """Steps whose weights the average holds."""
-    skipped_steps: int
-    bad_in_a_row: int
-    wall_s: float
-    cpu_s: float
+    skipped_steps: int = 0
+    bad_in_a_row: int = 0
+    stopped: bool = False
+    """Whether it ended before its last step, for want of progress."""
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
 
 
 def save_checkpoint(
@@ -37,7 +36,7 @@ def save_checkpoint(
     tensors: dict[str, dict[str, Any]],
     fingerprint: str,
 ) -> None:
-    """Write model, average and optimizer (``tensors``) with the state.
+    """Write model, optimizer and averages (``tensors``) with the state.
 
     ``fingerprint`` names config and corpus, so that a changed run does not resume silently.
     """
@@ -59,30 +58,16 @@ def load_checkpoint(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     if not source.is_file():
         return None
     try:
-        content: dict[str, Any] = torch.load(source, weights_only=True)  # noqa: TID251
+        content: dict[str, Any] = torch.load(  # noqa: TID251
+            source, map_location="cpu", weights_only=True
+        )
     except Exception as error:
         raise ArtifactError(
             f"{source}: damaged checkpoint ({type(error).__name__}); delete it to start anew"
         ) from error
     if content.get("fingerprint") != fingerprint:
         raise ArtifactError(
-            f"{folder}: holds an unfinished run of another configuration or corpus; "
+            f"{folder}: holds an unfinished run of another configuration, corpus or --init; "
             "delete it or choose another --out"
         )
     return content
-
-
-class RunningAverage:
-    """The mean of a model's floating tensors over the last steps (Polyak averaging)."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self.mean = {k: v.detach().clone() for k, v in model.state_dict().items()}
-
-    @torch.no_grad()
-    def add(self, model: torch.nn.Module, count: int) -> None:
-        """Fold the model in as the ``count``-th member of the mean."""
-        current: dict[str, Tensor] = model.state_dict()
-        names = [k for k, v in self.mean.items() if v.is_floating_point()]
-        torch._foreach_lerp_(
-            [self.mean[k] for k in names], [current[k] for k in names], 1.0 / count
-        )

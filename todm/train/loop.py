@@ -1,12 +1,12 @@
 """The one training loop: steps, schedule, checkpoints, averaging, log, exact resume.
 
 Every random draw of a step derives from (seed, step, purpose), so a run that was killed and
-resumed ends with the same bits as one that was not (CPU, same number of threads).
-Lightning Fabric carries device and precision.
+resumed ends with the same bits as one that was not (CPU, same number of threads and processes).
+Lightning Fabric carries device, precision and processes; what differs between processes stands in
+``ranks``. The state of a run says nothing of how many there are, so another number may go on.
 """
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -23,11 +23,16 @@ from todm.core.config import RunConfig, ScheduleConfig
 from todm.core.errors import GateError
 from todm.optim.build import StepOptimizer
 from todm.optim.schedule import eden_factor, one_cycle_factor
-from todm.train.checkpoint import RunningAverage, TrainState, load_checkpoint, save_checkpoint
+from todm.train.averaging import new_average
+from todm.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
+from todm.train.early_stop import FrontStopper
+from todm.train.keeper import Keeper
+from todm.train.log import TrainLog
+from todm.train.ranks import Ranks, lost_process_told
+from todm.train.sharding import OwnedOptimizer, gather, scatter
 from todm.train.task import Task
 
 B = TypeVar("B")
-LOG = "log.jsonl"
 LOG_EVERY_STEPS = 10
 
 
@@ -50,10 +55,22 @@ def lr_factor(config: ScheduleConfig, step: int, epoch: float) -> float:
         batches=config.eden_batches,
         epochs=config.eden_epochs,
         warmup_batches=config.warmup_steps,
+        held_steps=config.hold_fraction * config.steps,
     )
     tail = config.final_fraction * config.steps
     left = config.steps - step
     return factor * min(1.0, left / tail) if tail > 0 else factor
+
+
+def backward(fabric: Fabric, task: Task[B], batch: B, step: int) -> None:
+    """Run a step's forwards, each under autocast alone, and their backwards outside it."""
+    losses = task.losses(fabric.to_device(batch), step)
+    while True:
+        with fabric.autocast():
+            loss = next(losses, None)
+        if loss is None:
+            return
+        fabric.backward(loss)
 
 
 @dataclass
@@ -61,72 +78,117 @@ class Loop(Generic[B]):
     """One run of a task in a work folder that survives a kill."""
 
     task: Task[B]
-    optimizer: StepOptimizer
+    optimizer: StepOptimizer | OwnedOptimizer
     schedule: ScheduleConfig
     run: RunConfig
     fabric: Fabric
     work: Path
     fingerprint: str
-    state: TrainState = field(default_factory=lambda: TrainState(0, 0, 0, 0, 0.0, 0.0))
+    spread_from: Task[B] | None = None
+    """The task with a whole copy of the model, where the processes hold pieces of it."""
+    stopper: FrontStopper | None = None
+    """Ends training early; None trains all steps."""
+    board: Path | None = None
+    """Folder for TensorBoard; None writes none."""
+    state: TrainState = field(default_factory=TrainState)
 
     def __post_init__(self) -> None:
-        self.average = RunningAverage(self.task.model)
+        self.ranks = Ranks(self.fabric)
+        self.whole = self.spread_from or self.task
+        average = new_average(self.schedule, self.whole.model, self.work)
+        self.keeper = Keeper(self.whole, average, self.stopper, self.work)
+        self.log = TrainLog(self.work, silent=not self.ranks.is_first, board=self.board)
         self._clock = (time.perf_counter(), time.process_time())
 
     def train(self) -> TrainState:
-        """Run (or go on with) all steps; leaves the averaged weights in the model.
+        """Run (or go on with) all steps; leaves the weights to hand out in ``whole.model``.
 
         Raises:
             GateError: too many non-finite steps in a row.
         """
         self._resume()
-        first = self.state.step
-        if first < self.schedule.steps:
+        if not self.is_spread:
+            self.ranks.align(self.task.model)
+        if self.state.step < self.schedule.steps and not self.state.stopped:
             with tqdm(
                 total=self.schedule.steps,
-                initial=first,
+                initial=self.state.step,
                 desc="train",
                 unit="step",
                 file=sys.stderr,
                 mininterval=1.0 if sys.stderr.isatty() else 8.0,
+                disable=not self.ranks.is_first,
             ) as bar:
                 self._steps(bar)
-        if self.state.num_averaged:
-            self.task.model.load_state_dict(self.average.mean)
+        said = self.ranks.first(self.keeper.hand_out)
+        if said:
+            self.log.line(step=self.state.step, **said)
+        if not self.is_spread:
+            self.ranks.align(self.task.model)
         return self.state
 
+    @property
+    def is_spread(self) -> bool:
+        """Whether each process holds a part of the model."""
+        return self.spread_from is not None
+
+    def _put_together(self) -> None:
+        """Bring rank 0's whole copy up to date; all ranks take part."""
+        if self.is_spread:
+            gather(self.task.model, self.whole.model, keep=self.ranks.is_first)
+
     def _steps(self, bar: "tqdm[Any]") -> None:
-        total = self.schedule.steps
-        for batch in self.task.batches(self.state.step):
+        total, evaluated, saved = self.schedule.steps, self.state.step, self.state.step
+        for batch in self._batches():
             self._one_step(batch)
             done = self.state.step
             bar.update()
-            if done % self.run.eval_every_steps == 0 or done == total:
+            if done % self.run.eval_every_steps == 0:
                 self._evaluate(bar)
-            if done % self.run.checkpoint_every_steps == 0 or done == total:
+                evaluated = done
+            if done % self.run.checkpoint_every_steps == 0:
                 self._save()
-            if done == total:
+                saved = done
+            if done == total or self.state.stopped:
                 break
+        if evaluated < self.state.step:
+            self._evaluate(bar)
+        if saved < self.state.step:
+            self._save()
 
-    def _one_step(self, batch: B) -> None:
+    def _batches(self) -> Iterator[B | None]:
+        """Yield batches as long as some rank has one; None on a rank whose data has ended.
+
+        Where the model is spread no rank can run without the others: all end with the first.
+        """
+        batches = self.task.batches(self.state.step)
+        needed = self.ranks.world if self.is_spread else 1
+        while True:
+            batch = next(batches, None)
+            if self.ranks.count(batch is not None) < needed:
+                return
+            yield batch
+
+    def _one_step(self, batch: B | None) -> None:
         step, model = self.state.step, self.task.model
         factor = lr_factor(self.schedule, step, self.task.epoch_of(step))
         self.optimizer.set_factor(factor)
         model.train()
-        on_device = self.fabric.to_device(batch)
-        with self.fabric.autocast():
-            for loss in self.task.losses(on_device, step):
-                self.fabric.backward(loss)
+        if batch is not None:
+            with lost_process_told():  # a spread model speaks with the others there too
+                backward(self.fabric, self.task, batch, step)
+        if not self.is_spread:
+            self.ranks.add_gradients(model.parameters())
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.state.step = step + 1
         self._count_bad(batch, step)
-        average_from = (1.0 - self.schedule.average_fraction) * self.schedule.steps
-        if self.state.step > average_from:
-            self.state.num_averaged += 1
-            self.average.add(model, self.state.num_averaged)
+        if self.keeper.average.wants(step + 1):
+            self._put_together()
+        if self.ranks.is_first:
+            self.keeper.add(step + 1)
         if step % LOG_EVERY_STEPS == 0 or self.optimizer.skipped:
-            self._log_line(
+            self.log.line(
                 step=step,
                 lr_factor=factor,
                 grad_norm=self.optimizer.grad_norm,
@@ -134,14 +196,17 @@ class Loop(Generic[B]):
                 **self.task.step_log(),
             )
 
-    def _count_bad(self, batch: B, step: int) -> None:
+    def _count_bad(self, batch: B | None, step: int) -> None:
         if not self.optimizer.skipped:
             self.state.bad_in_a_row = 0
             return
         self.state.skipped_steps += 1
         self.state.bad_in_a_row += 1
-        tensors = {k: v.contiguous() for k, v in self.task.save_batch(batch).items()}
-        save_file(tensors, self.work / f"bad_step_{step}.safetensors")
+        if batch is not None:
+            tensors = {k: v.contiguous() for k, v in self.task.save_batch(batch).items()}
+            who = "" if self.ranks.is_first else f"_rank{self.ranks.rank}"
+            self.work.mkdir(parents=True, exist_ok=True)  # on another machine it may be missing
+            save_file(tensors, self.work / f"bad_step_{step}{who}.safetensors")
         if self.state.bad_in_a_row >= self.run.max_bad_steps:
             raise GateError(
                 f"training stopped at step {step}: {self.run.max_bad_steps} steps in a row were "
@@ -149,58 +214,39 @@ class Loop(Generic[B]):
             )
 
     def _evaluate(self, bar: "tqdm[Any]") -> None:
-        model = self.task.model
-        current = {k: v.clone() for k, v in model.state_dict().items()}
-        if self.state.num_averaged:
-            model.load_state_dict(self.average.mean)
-        model.eval()
-        scores = self.task.evaluate()
-        model.load_state_dict(current)
+        self._put_together()
+        scores, extra, self.state.stopped = self.ranks.first(
+            lambda: (*self.keeper.evaluate(), self.keeper.stopped)
+        )
         wers = "/".join(f"{figures['wer']:.1f}" for figures in scores.values())
         bar.set_postfix_str(f"dev WER {wers} %")
-        self._log_line(step=self.state.step, dev={k: dict(v) for k, v in scores.items()})
-
-    def _log_line(self, **fields: object) -> None:
-        with (self.work / LOG).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(fields) + "\n")
+        self.log.line(step=self.state.step, dev={k: dict(v) for k, v in scores.items()}, **extra)
 
     def _save(self) -> None:
         wall, cpu = time.perf_counter(), time.process_time()
         self.state.wall_s += wall - self._clock[0]
         self.state.cpu_s += cpu - self._clock[1]
         self._clock = (wall, cpu)
+        self._put_together()
+        optimizer = self.optimizer.state_dict()
+        if not self.ranks.is_first:
+            return
         tensors = {
-            "model": self.task.model.state_dict(),
-            "average": self.average.mean,
-            "optimizer": self.optimizer.state_dict(),
+            "model": self.whole.model.state_dict(),
+            "keeper": self.keeper.state_dict(),
+            "optimizer": optimizer,
+            "task": self.task.state_dict(),
         }
         save_checkpoint(self.work, self.state, tensors, self.fingerprint)
 
     def _resume(self) -> None:
-        content = load_checkpoint(self.work, self.fingerprint)
-        log = self.work / LOG
-        if content is None:
-            log.unlink(missing_ok=True)
-            return
-        self.state = TrainState(**content["state"])
-        self.task.model.load_state_dict(content["model"])
-        self.average.mean = content["average"]
-        self.optimizer.load_state_dict(content["optimizer"])
-        if log.is_file():
-            _trim_log(log, self.state.step)
-
-
-def _trim_log(log: Path, steps_done: int) -> None:
-    """Drop what was logged after the checkpoint, and a line cut short by a kill."""
-    kept = []
-    for line in log.read_text("utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        limit = steps_done if "dev" in entry else steps_done - 1
-        if entry["step"] <= limit:
-            kept.append(line)
-    scratch = log.with_suffix(".tmp")
-    scratch.write_text("".join(line + "\n" for line in kept), "utf-8")
-    scratch.replace(log)
+        content = self.ranks.first(lambda: load_checkpoint(self.work, self.fingerprint))
+        if content is not None:
+            self.state = TrainState(**content["state"])
+            self.whole.model.load_state_dict(content["model"])
+            if self.is_spread:
+                scatter(content["model"], self.task.model)
+            self.keeper.load_state_dict(content["keeper"])
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.task.load_state_dict(content["task"])
+        self.log.begin(self.state.step)

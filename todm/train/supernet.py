@@ -6,32 +6,28 @@ gradients through them.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from todm.core.config import SupernetConfig
+from todm.core.ledger import LARGEST, TrainedNet, TrainingLedger
 from todm.core.rng import derive_seed
 from todm.core.specs import SubnetSpec
 from todm.data.loader import Batch, BatchLoader
 from todm.decode.tokens import TokenTable
+from todm.kernels.precision import widened
 from todm.layers.dropout import dropout_plan
-from todm.losses.alpha_divergence import lattice_distillation
-from todm.losses.transducer import TransducerLoss, transducer_loss
-from todm.models.rnnt import Transducer, encoder_lens
+from todm.losses.backends import open_backend
+from todm.models.rnnt import Transducer
 from todm.models.scoring import Sample, score, scoring_set
-from todm.train.sandwich import nets_of_step
+from todm.train.distil import Outputs, Teacher, distillation, teacher_of
+from todm.train.early_stop import watched_nets
+from todm.train.lattice import LatticeForm, starts_of_rows
+from todm.train.part import Part, take, whole
+from todm.train.sandwich import nets_of_step, rows_of_net
 from todm.train.task import Scores, Task
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """What the largest net leaves for the others."""
-
-    logits_BTUV: Tensor
-    node_mask_BTU: Tensor
-    gate_B: Tensor
 
 
 class SupernetTask(Task[Batch]):
@@ -51,7 +47,12 @@ class SupernetTask(Task[Batch]):
         self.dev = dev
         self.table = table
         tokens = [len(u.tokens) for u in loader.utterances]
-        self.batch_tokens = config.data.batch_size * max(1.0, sum(tokens) / len(tokens))
+        dynamic = config.data.max_duration_s is not None
+        utterances = len(tokens) / loader.steps_per_epoch if dynamic else config.data.batch_size
+        self.batch_tokens = utterances * max(1.0, sum(tokens) / len(tokens))
+        self.form = LatticeForm(model, config.loss, open_backend(config.loss.backend))
+        self.ledger = TrainingLedger()
+        """What the steps so far took."""
         self._log: dict[str, float] = {}
 
     def batches(self, start_step: int) -> Iterator[Batch]:
@@ -75,12 +76,21 @@ class SupernetTask(Task[Batch]):
             "target_lens": batch.target_lens_B,
         }
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the ledger, so that a resumed run goes on counting."""
+        return {"ledger": self.ledger.to_json()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved ledger."""
+        self.ledger = TrainingLedger.parse(state["ledger"], where="checkpoint")
+
     def losses(self, batch: Batch, step: int) -> Iterator[Tensor]:
         """Yield each net's loss, then the carrier of the shared parts' gradients."""
         config, self._log = self.config, {}
-        front_BTD = self.model.encoder.front(batch.features_BTF)
-        pred_BUE = self.model.predictor(batch.targets_BU)
-        shared = [front_BTD.detach().requires_grad_(), pred_BUE.detach().requires_grad_()]
+        front_BTD = widened(self.model.encoder.front(batch.features_BTF))
+        pred_BUE = widened(self.model.predictor(batch.targets_BU))
+        leaves = [front_BTD.detach().requires_grad_(), pred_BUE.detach().requires_grad_()]
+        everything = whole(batch, *leaves)
         nets = nets_of_step(
             config.space,
             config.sandwich,
@@ -89,89 +99,98 @@ class SupernetTask(Task[Batch]):
             total_steps=config.schedule.steps,
         )
         teacher: Teacher | None = None
+        start_BT: Tensor | None = None
+        trained = []
         for name, spec in nets:
-            logits_BTUV = self._logits(shared, spec, name, step)
-            result = self._transducer_loss(logits_BTUV, batch)
-            loss = self._mix(name, logits_BTUV, result, batch, teacher)
-            yield loss
-            if name == "largest" and len(nets) > 1 and config.distill.mode != "none":
-                teacher = self._teacher(logits_BTUV, result, batch)
-        yield sum(
+            rows = rows_of_net(
+                config.sandwich, everything.size, seed=config.seed, step=step, name=name
+            )
+            part = take(everything, rows)
+            kept_BT = start_BT
+            if start_BT is not None:
+                kept_BT = starts_of_rows(start_BT, rows, part.front_BTD.shape[1])
+            outputs, objective_B = self._outputs(part, spec, (name, step), kept_BT)
+            of_part = teacher.take(rows, part) if teacher else None
+            task = objective_B.sum() / self._mean_tokens(part.size / everything.size)
+            yield self._mix(name, task, outputs, part, of_part, share=batch.share)
+            if name == LARGEST and config.loss.pruned.share_ranges:
+                start_BT = outputs.start_BT
+            if name == LARGEST and len(nets) > 1 and config.distill.mode != "none":
+                teacher = teacher_of(outputs, part, config.distill)
+            trained.append(self._trained(name, spec, part, batch.share))
+        carried = [
             (out * leaf.grad).sum()
-            for out, leaf in zip((front_BTD, pred_BUE), shared, strict=True)
+            for out, leaf in zip((front_BTD, pred_BUE), leaves, strict=True)
             if leaf.grad is not None
-        )
+        ]
+        yield torch.stack(carried).sum()
+        self.ledger = self.ledger.after_step(trained, config.distill.mode)
 
-    def _logits(self, shared: Sequence[Tensor], spec: SubnetSpec, name: str, step: int) -> Tensor:
-        front_BTD, pred_BUE = shared
-        generator = torch.Generator(front_BTD.device)
-        generator.manual_seed(derive_seed(self.config.seed, "dropout", step, name))
-        plan = dropout_plan(self.config.dropout, self.config.space, generator)
-        enc_BTD = self.model.encoder.body(front_BTD, spec, plan)
-        return self.model.joiner.lattice(enc_BTD, pred_BUE, spec.joiner_dim)
+    def _outputs(
+        self, part: Part, spec: SubnetSpec, turn: tuple[str, int], start_BT: Tensor | None
+    ) -> tuple[Outputs, Tensor]:
+        """Run a net from the front end's output to its loss; return what it learns from too.
 
-    def _transducer_loss(self, logits_BTUV: Tensor, batch: Batch) -> TransducerLoss:
-        return transducer_loss(
-            logits_BTUV,
-            batch.targets_BU,
-            encoder_lens(batch.frame_lens_B),
-            batch.target_lens_B,
-            topology=self.config.loss.topology,
-            delay_penalty=self.config.loss.delay_penalty,
-            fastemit=self.config.loss.fastemit,
-        )
+        ``turn`` is its name and the step.
+        """
+        (name, step), config = turn, self.config
+        generator = torch.Generator(part.front_BTD.device)
+        generator.manual_seed(derive_seed(config.seed, "dropout", step, name))
+        plan = dropout_plan(config.dropout, config.space, spec, generator, part.shard)
+        enc_BTD = self.model.encoder.body(part.front_BTD, spec, plan, part.lens_B)
+        lattice = self.form.run(enc_BTD, part, spec.joiner_dim, step, start_BT)
+        outputs = Outputs(enc_BTD, lattice.logits_BTUV, lattice.loss, lattice.start_BT)
+        return outputs, lattice.objective_B
+
+    def _mean_tokens(self, share: float) -> float:
+        """Return the tokens of an average batch, or of a share of one.
+
+        A task loss is divided by them, so that every token of the corpus weighs the same whatever
+        batch it falls into.
+        """
+        return self.batch_tokens * share
 
     def _mix(
         self,
         name: str,
-        logits_BTUV: Tensor,
-        result: TransducerLoss,
-        batch: Batch,
+        task: Tensor,
+        outputs: Outputs,
+        part: Part,
         teacher: Teacher | None,
+        *,
+        share: float,
     ) -> Tensor:
         """Weigh task loss and distillation of one net.
 
-        The task loss is divided by the tokens of an average batch, so that every token of the
-        corpus weighs the same whatever batch it falls into.
+        Distillation is a mean over utterances, so this process's ``share`` of it adds up with the
+        others' to the whole batch's, as the task losses do.
         """
-        task = result.loss_B.sum() / self.batch_tokens
-        tokens = batch.target_lens_B.sum().clamp(min=1)
-        self._log[f"loss.{name}"] = float(result.loss_B.detach().sum() / tokens)
-        if name == "largest":
+        loss_B, valid_B = outputs.loss.loss_B, outputs.loss.valid_B
+        tokens = part.target_lens_B.sum().clamp(min=1)
+        self._log[f"loss.{name}"] = float(loss_B.detach().sum() / tokens)
+        if not bool(valid_B.all()):
+            self._log[f"no_path.{name}"] = int((~valid_B).sum())
+        if name == LARGEST:
             return task
         loss = self.config.sandwich.task_weight * task
         if teacher is None:
             return loss
-        distill = self.config.distill
-        kd = lattice_distillation(
-            teacher.logits_BTUV,
-            logits_BTUV,
-            teacher.node_mask_BTU,
-            teacher.gate_B,
-            alpha_min=distill.alpha_min,
-            alpha_max=distill.alpha_max,
-            clip=distill.clip,
-        )
+        topology = self.config.loss.topology
+        kd = distillation(teacher, outputs, part, self.config.distill, topology)
         self._log[f"distill.{name}"] = float(kd.detach())
-        return loss + distill.weight * kd
+        return loss + self.config.distill.weight * share * kd
 
-    def _teacher(self, logits_BTUV: Tensor, result: TransducerLoss, batch: Batch) -> Teacher:
-        frames, positions = logits_BTUV.shape[1:3]
-        lens_B = encoder_lens(batch.frame_lens_B)
-        t_T = torch.arange(frames, device=lens_B.device)
-        u_U = torch.arange(positions, device=lens_B.device)
-        in_time_BT = t_T < lens_B[:, None]
-        in_text_BU = u_U <= batch.target_lens_B[:, None]
-        mask_BTU = in_time_BT[:, :, None] & in_text_BU[:, None]
-        per_label_B = result.loss_B.detach() / batch.target_lens_B.clamp(min=1)
-        gate_B = torch.exp(-per_label_B) if self.config.distill.gate else (per_label_B * 0 + 1)
-        return Teacher(logits_BTUV.detach(), mask_BTU, gate_B * result.valid_B)
+    def _trained(self, name: str, spec: SubnetSpec, part: Part, share: float) -> TrainedNet:
+        """Return the ledger's entry of all processes, from the share of this one."""
+        shape = part.shape.model_copy(update={"batch": round(part.size / share)})
+        shape = shape.in_form(self.config.loss, largest=name == LARGEST)
+        return TrainedNet(name, spec, shape, round(int(part.frame_lens_B.sum()) / share))
 
     @torch.inference_mode()
     def evaluate(self) -> Scores:
-        """Return dev WER (one symbol a frame) and NLL per token of the three named nets."""
+        """Return dev WER (one symbol a frame) and NLL per token of the watched nets."""
         data = scoring_set(self.model, self.dev, self.table, topology=self.config.loss.topology)
         found = {
-            name: score(self.model, spec, data) for name, spec in self.config.space.named().items()
+            name: score(self.model, spec, data) for name, spec in watched_nets(self.config).items()
         }
         return {name: {"wer": scores.wer, "loss": scores.nll} for name, scores in found.items()}

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
@@ -31,6 +31,13 @@ class Task(ABC, Generic[B]):
     @abstractmethod
     def step_log(self) -> dict[str, float]:
         """Return the figures of the last step by name, for the log."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must keep besides the model; most tasks have nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state_dict`` returned."""
 
     @abstractmethod
     def evaluate(self) -> Scores:

@@ -54,7 +54,12 @@ def _split_strings(
 ) -> Iterator[Row]:
     rng = np.random.default_rng(derive_seed(seed, "strings", split))
     decks = {
-        name: _Deck(words[name], np.random.default_rng(derive_seed(seed, split, name)), rejects)
+        name: _Deck(
+            words[name],
+            np.random.default_rng(derive_seed(seed, split, name)),
+            rejects,
+            config.trim_db,
+        )
         for name in sorted(words)
     }
     for index, speaker in enumerate(_speakers(words, config.count(split), rng)):
@@ -90,6 +95,7 @@ class _Deck:
     rows: list[Row]
     rng: np.random.Generator
     rejects: Rejects
+    trim_db: float | None
     _left: list[int] = field(default_factory=list)
     _cuts: dict[int, "MonoCut"] = field(default_factory=dict)
 
@@ -105,7 +111,7 @@ class _Deck:
             index = self._left.pop()
             if index not in self._cuts:
                 try:
-                    self._cuts[index] = _word_cut(self.rows[index])
+                    self._cuts[index] = _word_cut(self.rows[index], self.trim_db)
                 except DataError as error:
                     self.rejects.add("audio", f"{self.rows[index].where}: {error}")
                     self._forget(index)
@@ -120,12 +126,24 @@ class _Deck:
         self._cuts = {i - (i > index): cut for i, cut in self._cuts.items()}
 
 
-def _word_cut(row: Row) -> "MonoCut":
+def trimmed(samples_S: Samples, trim_db: float) -> Samples:
+    """Cut what is ``trim_db`` below the loudest 10 ms off both ends, in whole 10 ms."""
+    block = SAMPLE_RATE_HZ // 100
+    blocks_NS = np.pad(samples_S, (0, -samples_S.size % block)).reshape(-1, block)
+    power_N = np.square(blocks_NS, dtype=np.float64).mean(axis=1)
+    loud_X = np.flatnonzero(power_N >= power_N.max() * 10.0 ** (-trim_db / 10.0))
+    return samples_S[loud_X[0] * block : (loud_X[-1] + 1) * block]
+
+
+def _word_cut(row: Row, trim_db: float | None) -> "MonoCut":
     """Return a word as a lhotse cut over 16 kHz audio in memory."""
     from lhotse import Recording
 
     stream = io.BytesIO()
-    clipped_S = np.clip(row.load(), -1.0, 1.0)
+    samples_S = row.load()
+    if trim_db is not None:
+        samples_S = trimmed(samples_S, trim_db)
+    clipped_S = np.clip(samples_S, -1.0, 1.0)
     soundfile.write(stream, clipped_S, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
     return Recording.from_bytes(stream.getvalue(), recording_id=row.id).to_cut()
 

@@ -1,0 +1,48 @@
+"""Backends are opened by name; what is not installed says so with its own exit code."""
+
+import sys
+
+import pytest
+
+from todm.core.config import LossConfig, PrunedConfig
+from todm.core.errors import ConfigError, MissingExtraError
+from todm.losses.backends import open_backend
+from todm.losses.transducer import transducer_loss
+
+
+def test_the_native_backend_has_every_form() -> None:
+    backend = open_backend("native")
+    assert backend.full is transducer_loss
+    assert backend.pruned is not None
+    assert backend.simple is not None
+
+
+@pytest.mark.parametrize("name", ["k2", "torchaudio"])
+def test_a_missing_package_names_its_cure(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, f"todm.losses.peer_{name}", raising=False)
+    with pytest.raises(MissingExtraError, match=rf"todm\[{name}\]") as caught:
+        open_backend(name)  # type: ignore[arg-type]
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"backend": "torchaudio", "form": "pruned"}, "form pruned"),
+        ({"backend": "torchaudio", "topology": "one_symbol"}, "one_symbol"),
+        ({"backend": "torchaudio", "delay_penalty": 0.1}, "delay_penalty"),
+        ({"backend": "k2", "fastemit": 0.1}, "fastemit"),
+        ({"pruned": {"lm_scale": 0.7, "am_scale": 0.4}}, "at most 1"),
+        ({"pruned": {"s_range": 1}}, "s_range"),
+    ],
+    ids=str,
+)
+def test_what_a_backend_cannot_do_is_refused(wrong: dict[str, object], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        LossConfig.parse(wrong, where="config")
+
+
+def test_what_k2_can_do_is_allowed() -> None:
+    pruned = PrunedConfig(s_range=4)
+    LossConfig(backend="k2", form="pruned", pruned=pruned, topology="one_symbol", delay_penalty=0.1)

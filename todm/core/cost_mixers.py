@@ -1,0 +1,155 @@
+"""What each kind of mixer costs, for ``core.cost`` (inference) and ``core.cost_training``.
+
+Legend: D model width, H heads, P channels of a head, X = H * P, N modes, L frames of a chunk.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import assert_never
+
+from todm.core.specs import MHSSMSpec, MixerSpec
+
+ACTIVATION_OPS = 2
+"""Per scalar of a SiLU (sigmoid, multiply), or of a gate."""
+COMPLEX_MACS = 4
+TOEPLITZ_MAX_FRAMES = 256
+"""Up to here the T x T product beats the FFT on CPU at the recipes' batch of 16 (measured by
+benchmarks/ssm_forms.py: 1.1 times as fast at 256, equal near 448; at a batch of 4 they
+are equal near 192). ``kernels.ssm`` takes the figure from here."""
+
+
+class MixerCost(ABC):
+    """Closed forms of one mixer; its norm and residual are the block's."""
+
+    @abstractmethod
+    def linears(self, model_dim: int) -> tuple[tuple[int, int], ...]:
+        """Return inputs and outputs of every linear map with bias."""
+
+    @property
+    @abstractmethod
+    def parameters(self) -> int:
+        """Trainable scalars beside the linears'."""
+
+    @abstractmethod
+    def folded_scalars(self, frames: int) -> int:
+        """Return the scalars beside the linears' that a graph for chunks of L frames holds."""
+
+    @abstractmethod
+    def chunk_macs(self, frames: int) -> int:
+        """Return the MACs of one chunk beside the linears'."""
+
+    @abstractmethod
+    def chunk_ops(self, frames: int, model_dim: int) -> int:
+        """Return the elementwise operations of one chunk."""
+
+    @abstractmethod
+    def depthwise_macs(self, positions: int) -> int:
+        """Return the MACs of depthwise convolutions over so many frames, forward."""
+
+    @abstractmethod
+    def kernel_macs(self, frames: int, lookahead_frames: int) -> int:
+        """Return the MACs of making what all utterances of a batch share, forward."""
+
+    @abstractmethod
+    def scan_macs(self, batch: int, frames: int, lookahead_frames: int) -> int:
+        """Return the MACs of mixing whole sequences, forward, beside the linears'."""
+
+
+@dataclass(frozen=True)
+class MHSSMCost(MixerCost):
+    """Of ``layers.mhssm``."""
+
+    spec: MHSSMSpec
+
+    def linears(self, model_dim: int) -> tuple[tuple[int, int], ...]:
+        """Into the heads; value, gate and what leads out of them."""
+        inner = self.spec.inner_dim
+        half = inner // 2
+        match self.spec.gating:
+            case "out_glu":
+                out: tuple[tuple[int, int], ...] = ((inner, model_dim), (inner, model_dim))
+            case "head_glu":
+                out = ((inner, half), (inner, half), (half, model_dim))
+            case "pairs":
+                out = ((half, model_dim),)
+            case "none":
+                out = ((inner, model_dim),)
+            case _:
+                assert_never(self.spec.gating)
+        return ((model_dim, inner), *out)
+
+    @property
+    def _kept_scalars(self) -> int:
+        """Scalars of the pairs' maps and of the convolution: as they are in every graph."""
+        spec = self.spec
+        pairs = (spec.inner_dim // 2) * (spec.head_dim + 1) if spec.gating == "pairs" else 0
+        return pairs + spec.inner_dim * spec.conv_frames
+
+    @property
+    def _pair_macs(self) -> int:
+        """MACs of the pairs' maps, one frame."""
+        spec = self.spec
+        return (spec.inner_dim // 2) * spec.head_dim if spec.gating == "pairs" else 0
+
+    @property
+    def parameters(self) -> int:
+        """A, C (complex) of every mode, dt of every head, in each direction; a skip."""
+        heads = self.spec.num_heads
+        directions = 2 if self.spec.backward else 1
+        modes = directions * heads * (4 * self.spec.state_dim + 1) + heads
+        return modes + self._kept_scalars
+
+    def folded_scalars(self, frames: int) -> int:
+        """A ``ChunkFold``, whether it looks ahead or not."""
+        modes = self.spec.state_dim
+        fold = self.spec.num_heads * (frames * frames + 4 * frames * modes + 2 * modes)
+        return fold + self._kept_scalars
+
+    def chunk_macs(self, frames: int) -> int:
+        """Toeplitz (L x L), read (L x 2N), write (2N x L) products over channels; pairs' maps."""
+        scan = self.spec.inner_dim * frames * (frames + 4 * self.spec.state_dim)
+        return scan + frames * self._pair_macs
+
+    def chunk_ops(self, frames: int, model_dim: int) -> int:
+        """The products' sum and the activation, the decay of the states, the taps, the gate."""
+        inner, modes, gating = self.spec.inner_dim, self.spec.state_dim, self.spec.gating
+        scan = frames * inner * (1 + ACTIVATION_OPS) + inner * modes * (6 + 2)
+        taps = frames * inner * max(0, 2 * self.spec.conv_frames - 1)
+        gated = {"out_glu": model_dim, "none": 0}.get(gating, inner // 2)
+        return scan + taps + frames * gated * ACTIVATION_OPS
+
+    def depthwise_macs(self, positions: int) -> int:
+        """The taps before the scan."""
+        return positions * self.spec.inner_dim * self.spec.conv_frames
+
+    def kernel_macs(self, frames: int, lookahead_frames: int) -> int:
+        """K = 2 Re sum_n cb_n lam_n^t: H N complex multiply-adds a lag, once for the batch."""
+        lags = frames + (min(lookahead_frames, frames - 1) if self.spec.backward else 0)
+        return COMPLEX_MACS * self.spec.num_heads * self.spec.state_dim * lags
+
+    def scan_macs(self, batch: int, frames: int, lookahead_frames: int) -> int:
+        """The form that ``kernels.ssm.ssm_conv`` takes at this length.
+
+        Looking ahead is part of the T x T product; beside the FFT it is a G x G product a block.
+        """
+        channels = batch * self.spec.inner_dim
+        pairs = batch * frames * self._pair_macs
+        if frames <= TOEPLITZ_MAX_FRAMES:
+            return pairs + channels * frames * frames
+        size = 1 << math.ceil(math.log2(max(2, 2 * frames)))
+        transform = round(1.25 * size * math.log2(size))
+        products = COMPLEX_MACS * channels * (size // 2 + 1)
+        if self.spec.backward and lookahead_frames:
+            block = lookahead_frames + 1
+            products += channels * math.ceil(frames / block) * block * block
+        return pairs + (2 * channels + self.spec.num_heads) * transform + products
+
+
+def mixer_cost(spec: MixerSpec) -> MixerCost:
+    """Return the costs of the mixer that a spec names."""
+    match spec:
+        case MHSSMSpec():
+            return MHSSMCost(spec)
+        case _:
+            assert_never(spec)

@@ -1,0 +1,1 @@
+"""Kernels for GPUs; imported where tensors are on one, never otherwise."""

@@ -1,0 +1,85 @@
+"""Early stopping by the front: a supernet is as good as the trade-offs it offers.
+
+After each evaluation the hypervolume of (WER, MACs) over the named nets and a few sampled ones is
+taken; when it has not grown for so many evaluations, training stops and the weights of the best
+evaluation are handed out. A single net's WER would stop while the others still learn.
+"""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from todm.core.config import SupernetConfig
+from todm.core.cost import macs_per_audio_s
+from todm.core.rng import derive_seed
+from todm.core.specs import SubnetSpec
+from todm.metrics.hypervolume import hypervolume
+from todm.train.task import Scores
+
+ROOM = 1.1
+"""The reference point lies at 100 % WER and this many times the MACs of the costliest net, so that
+the costliest net counts too."""
+LEAST_GROWTH = 1e-3
+"""Relative growth of the hypervolume that counts as one."""
+
+
+def watched_nets(config: SupernetConfig) -> dict[str, SubnetSpec]:
+    """Return the nets of an evaluation: the named ones and, to judge the front, sampled ones."""
+    draw = random.Random(derive_seed(config.seed, "watched nets"))
+    count = config.run.early_stop_nets if config.run.early_stop_patience else 0
+    sampled = {f"sample{i}": config.space.sample(draw) for i in range(count)}
+    return config.space.named() | sampled
+
+
+class FrontStopper:
+    """Judges evaluations by the hypervolume of their front."""
+
+    def __init__(self, macs: Mapping[str, float], patience: int) -> None:
+        self._macs = macs
+        self._patience = patience
+        self._stale = 0
+        self.best = 0.0
+
+    @classmethod
+    def of(cls, config: SupernetConfig) -> "FrontStopper | None":
+        """Return the stopper that the configuration asks for, if it does."""
+        if not config.run.early_stop_patience:
+            return None
+        macs = {name: macs_per_audio_s(spec) for name, spec in watched_nets(config).items()}
+        return cls(macs, config.run.early_stop_patience)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the front has not grown for as many evaluations as are borne."""
+        return self._stale >= self._patience
+
+    def value(self, scores: Scores) -> float:
+        """Return the part of the box of 100 % WER and the costliest net's MACs that is dominated.
+
+        In [0, ``ROOM``]; comparable within one training only.
+        """
+        costliest = max(self._macs.values())
+        points = [(s["wer"] / 100.0, self._macs[name] / costliest) for name, s in scores.items()]
+        return hypervolume(points, (1.0, ROOM))
+
+    def grew(self, scores: Scores) -> bool:
+        """Take an evaluation into account; tell whether it is the best so far.
+
+        As long as no net recognises anything the front has not begun, and patience neither.
+        """
+        value = self.value(scores)
+        if value == self.best == 0.0:
+            return False
+        if value > self.best * (1.0 + LEAST_GROWTH):
+            self.best, self._stale = value, 0
+            return True
+        self._stale += 1
+        return False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best value and how long ago it was."""
+        return {"best": self.best, "stale": self._stale}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.best, self._stale = state["best"], state["stale"]
