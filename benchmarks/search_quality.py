@@ -1,30 +1,40 @@
 """How good is the search? NSGA-II and random draws against every net of a small space.
 
-All nets of two spaces of a trained supernet are evaluated once (``search_table.py``): the uniform
-nets, whose layers are alike (all five axes), and nets in which depth and each layer's FFN vary.
-Searches then look their figures up, with a tenth of the evaluations, and their fronts are compared
-with the exhaustive one by hypervolume over dev WER and MACs. The reference point lies a tenth of
-the exhaustive front's extent beyond its worst values, so that only nets near that front count.
+The uniform nets of a trained supernet, whose layers are alike (all five axes), are evaluated once
+on dev (``search_table.py``). Searches then look their figures up, with a tenth of the evaluations,
+and their fronts are compared with the exhaustive one by hypervolume over dev WER and MACs. The
+reference point lies a tenth of the exhaustive front's extent beyond its worst values, so that only
+nets near that front count.
 
 Nets of the exhaustive front are also cut out of the supernet as ``todm extract`` does, written,
 read, and heard on the test split: their words must be the supernet's own.
 
     python benchmarks/search_quality.py --supernet runs/supernet --corpus runs/corpus
+    python benchmarks/search_quality.py --quick
+
+The corpus must be hard enough that the nets of the front differ: a good supernet hears clean
+digits with a handful of different WERs. Evaluations are kept in ``--work``; a run that was cut off
+goes on. ``--quick`` has a net that learned nothing, and takes the likelihood in WER's place.
 """
 
 import argparse
 import random
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 
 import torch
-from search_table import Hearing, Table, UniformSpace, enumerate_space, ffn_space, heard_set
+from search_table import Table, UniformSpace, enumerate_space
+from spine_table import everything, made_with
+from trials_cli import tone_corpus
 
-from todm.core.artifact import write_artifact
-from todm.core.errors import DataError
+from todm.core.artifact import is_complete, write_artifact
+from todm.core.errors import ConfigError, DataError, TodmError
 from todm.core.front import FrontPoint, non_dominated
+from todm.core.overrides import apply_overrides
 from todm.core.report import Measurement, Report, environment
 from todm.core.rng import derive_seed
 from todm.core.search_config import SearchConfig
@@ -36,11 +46,13 @@ from todm.models.rnnt import Transducer, greedy_batch
 from todm.models.scoring import ScoringSet, corpus_samples, encoded, score, scoring_set
 from todm.models.slicing import slice_weights
 from todm.models.store import SPEC, Supernet, load_subnet, load_supernet, write_model
+from todm.recipes import recipe
 from todm.search.objectives import EvaluationLog
 from todm.search.sampler import starts
 from todm.search.study import Study
+from todm.train.run import run as run_train
 
-RESULT = Path(__file__).parent / "results" / "search_quality.json"
+RESULTS, NAME = Path(__file__).parent / "results", "search_quality"
 POPULATION, SEEDS, SHARE = 12, 20, 10
 """Of NSGA-II; how many searches; every so many-th net is evaluated."""
 EXTRACTED = 8
@@ -88,7 +100,7 @@ def drawn(table: Table, trials: int, seed: int, first: Sequence[SubnetSpec] = ()
     return given + generator.sample(list(known.values()), trials - len(given))
 
 
-def judged(table: Table, name: str, seeds: int) -> list[Measurement]:
+def judged(table: Table, seeds: int) -> list[Measurement]:
     """Return the figures of one table."""
     trials, quality = len(table.points) // SHARE, quality_of(table)
     first = starts(table.space, min(POPULATION, trials))
@@ -98,27 +110,25 @@ def judged(table: Table, name: str, seeds: int) -> list[Measurement]:
         "random": lambda seed: drawn(table, trials, seed),
         "random_after_starts": lambda seed: drawn(table, trials, seed, first),
     }
-    found = [_size(table, name)]
+    found = [_size(table)]
     for search, run in searches.items():
         ratios = [quality(run(seed)) for seed in range(seeds)]
         note = f"{trials} evaluations, mean of {seeds} seeds, deviation {stdev(ratios):.4f}"
         found.append(
             Measurement(
-                name=f"{search}.hypervolume_ratio{name}", value=fmean(ratios), unit="",
+                name=f"{search}.hypervolume_ratio", value=fmean(ratios), unit="",
                 low=min(ratios), high=max(ratios), n=seeds, note=f"{note}; low, high: worst, best",
             )
         )  # fmt: skip
-        print(f"{search}{name}: {found[-1].value:.4f} ({note})", flush=True)
+        print(f"{search}: {found[-1].value:.4f} ({note})", flush=True)
     known = {p.spec: p for p in table.points}
     ratio = quality(known[spec] for spec in first)
     note = f"the {len(first)} nets that NSGA-II begins with"
-    found.append(
-        Measurement(name=f"starts.hypervolume_ratio{name}", value=ratio, unit="", note=note)
-    )
+    found.append(Measurement(name="starts.hypervolume_ratio", value=ratio, unit="", note=note))
     return found
 
 
-def _size(table: Table, name: str) -> Measurement:
+def _size(table: Table) -> Measurement:
     wers = {p.wer for p in table.points}
     front = non_dominated(table.points)
     note = (
@@ -127,7 +137,7 @@ def _size(table: Table, name: str) -> Measurement:
         f"{front[0].macs_per_audio_s / 1e6:.1f} M MAC/s to {front[-1].wer:.2f} % at "
         f"{front[-1].macs_per_audio_s / 1e6:.1f} M"
     )
-    return Measurement(name=f"table.subnets{name}", value=len(table.points), unit="nets", note=note)
+    return Measurement(name="table.subnets", value=len(table.points), unit="nets", note=note)
 
 
 def tokens_of(model: Transducer, spec: SubnetSpec, data: ScoringSet) -> list[tuple[list[int], ...]]:
@@ -175,74 +185,79 @@ def _cut_out(spec: SubnetSpec, supernet: Supernet) -> Transducer:
 
 
 def search_quality(
-    supernet: Supernet, corpus: Corpus, logs: Path, *, quick: bool
+    supernet: Supernet, corpus: Corpus, logs: Path, *, seeds: int, quick: bool
 ) -> list[Measurement]:
-    """Enumerate, search and cut out; with ``quick`` the uniform nets alone, and three seeds.
+    """Enumerate the uniform nets, search among them, and cut some of the front out.
 
     Args:
         supernet: What is searched.
         corpus: Its corpus.
         logs: Folder of what was evaluated so far; a run that was cut off goes on from there.
-        quick: A small trial.
+        seeds: How often each search is run.
+        quick: The likelihood in WER's place.
     """
-    hearing = Hearing(copies=1) if quick else Hearing()
     whole = supernet.config.space
-    uniform = UniformSpace(**{name: getattr(whole, name) for name in SearchSpace.model_fields})
-    spaces: dict[str, SearchSpace] = {"": uniform}
-    if not quick:
-        spaces[".per_layer"] = ffn_space(whole)
-    data = heard_set(supernet, corpus, hearing)
-    made_from = f"{supernet.artifact.digest}-{corpus.artifact.digest}-{hearing.digest()}"
-    found: list[Measurement] = []
-    tables = []
-    for name, space in spaces.items():
-        log = EvaluationLog(logs / f"table{name}.jsonl", made_from)
-        tables.append(enumerate_space(space, supernet, data, log))
-        found += judged(tables[-1], name, 3 if quick else SEEDS)
-    front = non_dominated(tables[0].points)
+    space = UniformSpace(**{name: getattr(whole, name) for name in SearchSpace.model_fields})
+    samples = corpus_samples(corpus, supernet.table, "dev", None)
+    topology = supernet.config.loss.topology
+    data = scoring_set(supernet.model, samples, supernet.table, topology=topology)
+    made_from = f"{supernet.artifact.digest}-{corpus.artifact.digest}"
+    log = EvaluationLog(logs / "table.jsonl", made_from)
+    table = enumerate_space(space, supernet, data, log)
+    if quick:
+        points = tuple(p.model_copy(update={"wer": p.nll}) for p in table.points)
+        table = replace(table, points=points)
+    front = non_dominated(table.points)
     picked = [front[i * (len(front) - 1) // max(1, EXTRACTED - 1)].spec for i in range(EXTRACTED)]
-    return [*found, *extracted(list(dict.fromkeys(picked)), supernet, corpus)]
+    return [*judged(table, seeds), *extracted(list(dict.fromkeys(picked)), supernet, corpus)]
 
 
-def table_of(report: Report) -> str:
-    """Return the figures as Markdown."""
-    env = report.environment
-    rows = [
-        f"| {m.name} | {m.value:.6g} | {m.unit} | "
-        f"{'-' if m.low is None else f'{m.low:.4f}'} | "
-        f"{'-' if m.high is None else f'{m.high:.4f}'} | {m.n} | {m.note} |"
-        for m in report.measurements
-    ]
-    return (
-        "# Search quality\n\nHypervolume (dev WER, MACs) of a search's front over that of the "
-        "exhaustive front. Dev WER is heard in noise. "
-        f"`{env.command}` on {env.cpu}, {env.date}.\n\n"
-        "| figure | value | unit | low | high | n | note |\n|---|---|---|---|---|---|---|\n"
-        + "\n".join(rows)
-        + "\n"
-    )
+def quick_supernet(work: Path) -> tuple[Path, Path]:
+    """Return a supernet that has learned nothing, on tones, and its corpus."""
+    work.mkdir(parents=True, exist_ok=True)
+    corpus = tone_corpus(work / "tones")
+    config = recipe("tiny", open_corpus(corpus).table.size)
+    supernet = work / "supernet"
+    if not is_complete(supernet, "supernet"):
+        run_train(apply_overrides(config, ["schedule.steps=20"]), corpus, supernet)
+    return supernet, corpus
 
 
-def main() -> None:
+def main() -> int:
     """Measure and write the report and its table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--supernet", type=Path, required=True, help="a trained supernet")
-    parser.add_argument("--corpus", type=Path, required=True, help="the corpus it was trained on")
-    parser.add_argument("--quick", action="store_true", help="uniform nets, heard once, 3 seeds")
+    parser.add_argument("--supernet", type=Path, help="a trained supernet")
+    parser.add_argument("--corpus", type=Path, help="the corpus it was trained on")
+    parser.add_argument("--quick", action="store_true", help="a tiny supernet on tones, 2 seeds")
     parser.add_argument("--work", type=Path, help="what was evaluated so far [runs/search_quality]")
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--out", type=Path, help="folder of the results [benchmarks/results]")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    opened, source = load_supernet(args.supernet), open_corpus(args.corpus, verify=False)
-    logs = args.work or Path("runs/search_quality")
-    found = search_quality(opened, source, logs, quick=args.quick)
-    seeds = range(3 if args.quick else SEEDS)
-    report = Report(environment=environment(seeds), measurements=tuple(found))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    report.write_json(args.out)
-    args.out.with_suffix(".md").write_text(table_of(report), "utf-8")
-    print(f"{args.out} and {args.out.with_suffix('.md').name}")
+    work = args.work or Path("runs/quick" if args.quick else "runs") / NAME
+    out = args.out or (work if args.quick else RESULTS)
+    try:
+        if args.quick:
+            args.supernet, args.corpus = quick_supernet(work)
+        elif args.supernet is None or args.corpus is None:
+            raise ConfigError("give --supernet FOLDER and --corpus FOLDER, or --quick")
+        opened, source = load_supernet(args.supernet), open_corpus(args.corpus, verify=False)
+        seeds = 2 if args.quick else SEEDS
+        found = search_quality(opened, source, work, seeds=seeds, quick=args.quick)
+    except TodmError as error:
+        print(f"{NAME}: {error}", file=sys.stderr)
+        return error.exit_code
+    report = Report(environment=environment(range(seeds)), measurements=tuple(found))
+    out.mkdir(parents=True, exist_ok=True)
+    report.write_json(out / f"{NAME}.json")
+    text = (
+        "Hypervolume (dev WER, MACs) of a search's front over that of the exhaustive front, and "
+        "what nets cut out of the supernet hear beside the supernet itself."
+    )
+    parts = [f"# {NAME}", made_with(report.environment), text, everything(found)]
+    (out / f"{NAME}.md").write_text("\n\n".join(parts) + "\n", "utf-8")
+    print(f"{parts[-1]}\n{out / NAME}.json")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

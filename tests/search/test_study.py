@@ -2,7 +2,6 @@
 
 import pytest
 
-from todm.core.cost import macs_per_audio_s
 from todm.core.search_config import SearchConfig
 from todm.models.scoring import Scores
 from todm.recipes import recipe
