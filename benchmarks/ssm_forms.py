@@ -22,7 +22,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from spine_table import made_with
+from pages import made_with
 from torch import Tensor
 
 from todm.core.contract import contract_of
