@@ -123,8 +123,8 @@ def check_steps(
     if not bool((size_HN < 1.0).all()):
         raise ConfigError(
             f"alpha {alpha} with steps up to {float(dt_H.max()):.3g} and a state of order "
-            f"{eigenvalues_GN.shape[1]} is unstable (of LegS, dt N (1 - 2 alpha) must stay below 2); "
-            "use alpha 0.5 or shorter steps"
+            f"{eigenvalues_GN.shape[1]} is unstable (of LegS, dt N (1 - 2 alpha) must stay below "
+            "2); use alpha 0.5 or shorter steps"
         )
 
 

@@ -137,9 +137,9 @@ def lssl_fold(steps: Steps, readout: Readout, chunk_frames: int) -> LSSLFold:
     """Fold a chunk of L frames into matrices, in the precision of what is given."""
     columns_HNL = krylov(steps, chunk_frames)
     k_HML = lssl_kernel(readout, columns_HNL)
-    toeplitz_HMLL = toeplitz(k_HML.flatten(0, 1)).unflatten(0, k_HML.shape[:2])
+    heads = k_HML.shape[0]
     return LSSLFold(
-        toeplitz_HMLL.flatten(1, 2),
+        toeplitz(k_HML.flatten(0, 1)).reshape(heads, -1, chunk_frames),
         read_ahead(steps, readout, chunk_frames).flatten(1, 2),
         columns_HNL.flip(-1),
         torch.linalg.matrix_power(steps.a_HNN, chunk_frames),
@@ -173,10 +173,12 @@ def lssl_chunks(
             f"a chunk of {chunk_frames} frames does not fit a sequence of {frames}; "
             f"give 1 to {frames}"
         )
-    parts = u_BTHP.split(chunk_frames, 1)
+    parts = torch.split(u_BTHP, chunk_frames, 1)
     folds = {n: lssl_fold(steps, readout, n) for n in {part.shape[1] for part in parts}}
     outputs = []
     for part in parts:
         y_BHRP, state_BHNP = lssl_chunk(part, state_BHNP, folds[part.shape[1]])
-        outputs.append(y_BHRP.unflatten(2, (num_outputs, -1)).permute(0, 3, 1, 2, 4))
+        batch, heads, _, width = y_BHRP.shape
+        y_BHMLP = y_BHRP.reshape(batch, heads, num_outputs, part.shape[1], width)
+        outputs.append(y_BHMLP.permute(0, 3, 1, 2, 4))
     return torch.cat(outputs, 1), state_BHNP

@@ -90,7 +90,7 @@ def eliminate(
     x_HNK: Float[Tensor, "H N K"],
 ) -> Float[Tensor, "H N K"]:
     """Solve a tridiagonal system by elimination without pivots, all heads at once."""
-    heads, order, columns = x_HNK.shape
+    order = x_HNK.shape[1]
     rows = list(x_HNK.unbind(1))
     pivot_G = [diag_GN[:, 0]]
     for n in range(1, order):
@@ -147,7 +147,7 @@ class _Product(torch.autograd.Function):
     """y = (I - d A) x."""
 
     @staticmethod
-    def forward(ctx: Any, d_H: Tensor, x_HNK: Tensor, *parts: Tensor) -> Tensor:
+    def forward(ctx: Any, d_H: Tensor, x_HNK: Tensor, *parts: Any) -> Tensor:
         ctx.save_for_backward(d_H, x_HNK, *parts)
         return _product(Structure(*parts), d_H, x_HNK)
 
@@ -166,7 +166,7 @@ class _Solution(torch.autograd.Function):
     """y = (I - d A)^-1 x."""
 
     @staticmethod
-    def forward(ctx: Any, d_H: Tensor, x_HNK: Tensor, *parts: Tensor) -> Tensor:
+    def forward(ctx: Any, d_H: Tensor, x_HNK: Tensor, *parts: Any) -> Tensor:
         y_HNK = _solution(Structure(*parts), d_H, x_HNK)
         ctx.save_for_backward(d_H, y_HNK, *parts)
         return y_HNK
@@ -185,11 +185,11 @@ def structured_product(
     family: Structure, d_H: Float[Tensor, " H"], x_HNK: Float[Tensor, "H N K"]
 ) -> Float[Tensor, "H N K"]:
     """Return (I - d A) x."""
-    return _Product.apply(d_H, x_HNK, *family)
+    return _Product.apply(d_H, x_HNK, *family)  # type: ignore[no-untyped-call]
 
 
 def structured_solution(
     family: Structure, d_H: Float[Tensor, " H"], x_HNK: Float[Tensor, "H N K"]
 ) -> Float[Tensor, "H N K"]:
     """Return (I - d A)^-1 x."""
-    return _Solution.apply(d_H, x_HNK, *family)
+    return _Solution.apply(d_H, x_HNK, *family)  # type: ignore[no-untyped-call]

@@ -26,11 +26,19 @@ from todm.kernels.hippo import (
 from todm.kernels.lssl import Steps, discretise, discretise_ref, krylov
 from todm.kernels.structured import Structure, dense_ref, factors
 
-T_DIAGONALS = ("t_diag", "t_lower", "t_upper")
-
 
 class Dynamics(nn.Module):
     """A, B and dt of every head; a call may ask for a prefix of heads and of the state."""
+
+    log_dt: Tensor
+    a: Tensor
+    b: Tensor
+    log_p: Tensor
+    log_q: Tensor
+    raw_s: Tensor
+    t_lower: Tensor
+    t_diag: Tensor
+    t_upper: Tensor
 
     def __init__(
         self,

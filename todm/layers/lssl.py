@@ -3,9 +3,9 @@
 Legend: B batch, T frames, L frames of a chunk, H features, N state order, M outputs of a feature,
 X = H M.
 
-Every feature runs through M one-channel systems of its own step size. A and B are one set for all features (the published
-``learn=1``) or one each. What follows in a deep model (GELU, a linear map, the residual, the norm)
-is the model's.
+Every feature runs through M one-channel systems of its own step size. A and B are one set for all
+features (the published ``learn=1``) or one each. What follows in a deep model (GELU, a linear map,
+the residual, the norm) is the model's.
 """
 
 import math
