@@ -9,6 +9,7 @@ from torch import Tensor
 from todm.core.errors import ConfigError
 from todm.core.lssl import LSSLLayerSpec
 from todm.kernels.hippo import Transition, legs
+from todm.kernels.lssl import krylov, lssl_conv, lssl_kernel
 from todm.layers.lssl import LSSL
 
 FEATURES = 3
@@ -112,7 +113,8 @@ def band_limited(frames: int) -> Tensor:
 def test_half_the_rate_needs_twice_the_step(learn: str) -> None:
     """Relative rms to the full-rate output: under 3 % with the rule, above 40 % without.
 
-    Both with the convolution and streaming; a step changed in Abar alone halves the output.
+    Both with the convolution and streaming; a step changed in Abar alone, as published code has
+    it, halves the output.
     """
     layer = make(state_dim=16, learn=learn, dt_min=0.002, dt_max=0.05).double()
     layer.d.zero_()
@@ -127,12 +129,10 @@ def test_half_the_rate_needs_twice_the_step(learn: str) -> None:
     layer.set_rate(2.0)
     assert relative_rms(layer(half)) < 0.03
     assert relative_rms(streamed(layer, half, 20)) < 0.03
-    rescaled, old = (
-        layer.dynamics.steps(),
-        make(state_dim=16, learn=learn, dt_min=0.002, dt_max=0.05).double().dynamics.steps(),
-    )
-    published = rescaled._replace(b_HN=rescaled.b_HN / 2)
-    assert not torch.allclose(old.a_HNN, published.a_HNN)
+    steps = layer.dynamics.steps()
+    published = steps._replace(b_HN=steps.b_HN / 2)  # Bbar with the step of before
+    k_HMT = lssl_kernel(layer.readout, krylov(published, half.shape[1]))
+    assert relative_rms(lssl_conv(half, k_HMT).flatten(2)) == pytest.approx(0.5, abs=0.02)
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, math.nan, math.inf])
@@ -167,7 +167,7 @@ def test_steps_too_long_for_euler_are_refused() -> None:
         make(alpha=0.0, state_dim=64)
     layer = make(alpha=0.0, state_dim=16)
     with pytest.raises(ConfigError, match="unstable"):
-        layer.set_rate(3.0)
+        layer.set_rate(100.0)
 
 
 def test_a_hand_set_matrix_must_be_stable_and_does_not_train() -> None:
@@ -201,8 +201,8 @@ def test_it_learns_to_remember() -> None:
         torch.manual_seed(0)
         spec = LSSLLayerSpec(state_dim=8, learn=learn, dt_min=0.02, dt_max=0.0201)
         layer = LSSL(1, spec)
-        optimizer = torch.optim.Adam(layer.parameters(), lr=0.01)
-        for _ in range(150):
+        optimizer = torch.optim.Adam(layer.parameters(), lr=0.03)
+        for _ in range(50):
             loss = (layer(u)[:, 20:] - u[:, :-20]).square().mean()
             optimizer.zero_grad()
             loss.backward()
