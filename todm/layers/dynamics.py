@@ -23,7 +23,15 @@ from todm.kernels.hippo import (
     eigenvalues,
     random_transition,
 )
-from todm.kernels.lssl import Steps, discretise, discretise_ref, krylov
+from todm.kernels.lssl import (
+    LSSLFold,
+    Readout,
+    Steps,
+    discretise,
+    discretise_ref,
+    krylov,
+    lssl_fold,
+)
 from todm.kernels.structured import Structure, dense_ref, factors
 
 
@@ -154,6 +162,19 @@ class Dynamics(nn.Module):
                 exact = krylov(self.exact().steps(), num_frames)
             self._cached = key, exact.to(self.log_dt.dtype)
         return self._cached[1][:heads, :order, :num_frames]
+
+    def fold(
+        self,
+        readout: Readout,
+        chunk_frames: int,
+        heads: int | None = None,
+        order: int | None = None,
+    ) -> LSSLFold:
+        """Return the constants of the chunk form; made in float64, in the read-out's dtype."""
+        with torch.autocast(readout.c_HMN.device.type, enabled=False):
+            wide = Readout(readout.c_HMN.double(), readout.d_HM.double())
+            constants = lssl_fold(self.exact().steps(heads, order), wide, chunk_frames)
+        return LSSLFold(*(part.to(readout.c_HMN.dtype) for part in constants))
 
     def exact(self) -> "Dynamics":
         """Return a copy in float64."""

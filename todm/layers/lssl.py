@@ -21,7 +21,6 @@ from todm.kernels.lssl import (
     Readout,
     lssl_chunk,
     lssl_conv,
-    lssl_fold,
     lssl_kernel,
 )
 from todm.kernels.precision import widened
@@ -79,10 +78,7 @@ class LSSL(nn.Module):
 
     def fold(self, chunk_frames: int) -> LSSLFold:
         """Return the constants of ``step`` over L frames, made in float64."""
-        with torch.autocast(self.c.device.type, enabled=False):
-            readout = Readout(self.c.double(), self.d.double())
-            exact = lssl_fold(self.dynamics.exact().steps(), readout, chunk_frames)
-        return LSSLFold(*(part.to(self.c.dtype) for part in exact))
+        return self.dynamics.fold(self.readout, chunk_frames)
 
     def step(
         self, u_BLH: Float[Tensor, "B L H"], state_BHN: Float[Tensor, "B H N"], fold: LSSLFold
