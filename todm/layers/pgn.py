@@ -44,7 +44,8 @@ class PGN(nn.Module):
         h_BTD, next_BWF = history(x_BTF, self.taps, self.bias, past_BWF)
         x_BTGf, h_BTGd = (part.unflatten(-1, (self.groups, -1)) for part in (x_BTF, h_BTD))
         both_BTGC = torch.cat([x_BTGf, h_BTGd], -1)
-        gates_BTGC = (both_BTGC.unsqueeze(-2) @ self.gate_weight).squeeze(-2) + self.gate_bias
+        # not a broadcast product, which would be one tiny matrix a frame
+        gates_BTGC = torch.einsum("btgc,gcu->btgu", both_BTGC, self.gate_weight) + self.gate_bias
         return parallel_gate(h_BTGd, gates_BTGC).flatten(-2), next_BWF
 
     def forward(self, x_BTF: Tensor) -> Tensor:
