@@ -73,8 +73,7 @@ class ForecasterSpec(Value):
                 near = [n for n in (below, below + period) if n >= 2 * period] or [2 * period]
                 raise ValueError(
                     f"window_steps {self.window_steps} must be a multiple of the period of "
-                    f"{period} steps and at least two of them; take "
-                    + " or ".join(map(str, near))
+                    f"{period} steps and at least two of them; take " + " or ".join(map(str, near))
                 )
         return self
 

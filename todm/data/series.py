@@ -48,7 +48,7 @@ class Series:
             import_pandas().Timedelta(1, unit=self.times.unit).total_seconds()
         )
 
-    def marks_TM(self) -> Float[np.ndarray, "T M"]:
+    def marks(self) -> Float[np.ndarray, "T M"]:
         """Return the calendar marks of every step."""
         return calendar_marks(self.times, self.frequency)
 

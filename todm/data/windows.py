@@ -101,7 +101,7 @@ def make_windows(
     parts = split_rows(len(series.times), config)
     scale = Scale.of(series.values_TC[parts["train"]])
     values_TC = torch.from_numpy(scale.apply(series.values_TC)).float()
-    marks_TM = torch.from_numpy(series.marks_TM()).float() if marks else values_TC[:, :0]
+    marks_TM = torch.from_numpy(series.marks()).float() if marks else values_TC[:, :0]
     found: dict[Part, Windows] = {}
     for part, rows in parts.items():
         before = 0 if part == "train" else window_steps

@@ -19,7 +19,7 @@ class DLinear(nn.Module):
         self.trend = nn.Linear(spec.window_steps, spec.horizon_steps)
         self.rest = nn.Linear(spec.window_steps, spec.horizon_steps)
 
-    def forward(self, x_BTC: Tensor, marks_BTM: Tensor) -> Tensor:
+    def forward(self, x_BTC: Tensor, _marks_BTM: Tensor) -> Tensor:
         """Return the forecast, (B, H, C)."""
         x_BCT = x_BTC.transpose(1, 2)
         side = self.width // 2

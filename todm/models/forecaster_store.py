@@ -4,11 +4,11 @@ C variates, H horizon, B windows.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
@@ -70,6 +70,7 @@ def write_forecaster(
     model: Forecaster,
     config: ForecastConfig,
     facts: SeriesFacts,
+    *,
     half_widths_HC: Float[np.ndarray, "H C"],
     probe: WindowBatch,
 ) -> None:

@@ -50,9 +50,7 @@ class Average(Protocol):
         """Go on from a saved state."""
 
 
-def new_average(
-    config: ScheduleConfig | EpochSchedule, model: nn.Module, folder: Path
-) -> Average:
+def new_average(config: ScheduleConfig | EpochSchedule, model: nn.Module, folder: Path) -> Average:
     """Return the average that the schedule asks for; its files go to ``folder``.
 
     A schedule by epochs asks for none: its window never begins.

@@ -50,7 +50,7 @@ class ForecastTask(Task[WindowBatch]):
                 yield self.train.batch(order[begin : begin + self.batch_size])
             epoch, first = epoch + 1, 0
 
-    def losses(self, batch: WindowBatch, step: int) -> Iterator[Tensor]:
+    def losses(self, batch: WindowBatch, step: int) -> Iterator[Tensor]:  # noqa: ARG002
         """Yield the mean squared error of the standardised values."""
         loss = F.mse_loss(self.model(batch.x_BWC, batch.marks_BWM), batch.y_BHC)
         self._loss = loss.detach()

@@ -184,8 +184,8 @@ def _write(
             task.model,
             config,
             facts,
-            conformal_half_widths(found, truth, config.level),
-            validation.batch(validation.evenly(PROBE_WINDOWS)),
+            half_widths_HC=conformal_half_widths(found, truth, config.level),
+            probe=validation.batch(validation.evenly(PROBE_WINDOWS)),
         )
         shutil.copyfile(work / LOG, draft.path / LOG)
         draft.body = {
