@@ -8,7 +8,15 @@ from torch import Tensor
 
 from todm.core.contract import state_parts
 from todm.core.cost_mixers import TOEPLITZ_MAX_FRAMES
-from todm.core.specs import BlockSpec, FrontSpec, MHSSMSpec, MixerSpec, PredictorSpec, SubnetSpec
+from todm.core.specs import (
+    BlockSpec,
+    FrontSpec,
+    MHSSMSpec,
+    MixerSpec,
+    PGNSpec,
+    PredictorSpec,
+    SubnetSpec,
+)
 from todm.layers.block import Block
 from todm.layers.mhssm import MHSSM
 from todm.layers.mixer import Lookahead
@@ -21,6 +29,11 @@ def mhssm(**form: object) -> tuple[MHSSMSpec, MHSSMSpec]:
     return whole, whole.model_copy(update={"num_heads": 4, "state_dim": 2})
 
 
+def pgn() -> tuple[PGNSpec, PGNSpec]:
+    whole = PGNSpec(num_heads=5, head_dim=3, window=10)
+    return whole, whole.model_copy(update={"num_heads": 2, "window": 4})
+
+
 # each mixer at its largest, a smaller one that its prefix must hold, and the net's lookahead
 MIXER_CASES = {
     "mhssm": (*mhssm(), 0),
@@ -31,6 +44,7 @@ MIXER_CASES = {
     "mhssm-head-glu": (*mhssm(gating="head_glu"), 0),
     "mhssm-pairs": (*mhssm(gating="pairs"), 0),
     "mhssm-no-gate": (*mhssm(gating="none"), 0),
+    "pgn": (*pgn(), 0),
 }
 MODEL_DIM, FFN_DIM = 12, 16
 

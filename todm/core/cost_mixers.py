@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import assert_never
 
-from todm.core.specs import MHSSMSpec, MixerSpec
+from todm.core.specs import MHSSMSpec, MixerSpec, PGNSpec
 
 ACTIVATION_OPS = 2
 """Per scalar of a SiLU (sigmoid, multiply), or of a gate."""
@@ -146,10 +146,54 @@ class MHSSMCost(MixerCost):
         return pairs + (2 * channels + self.spec.num_heads) * transform + products
 
 
+@dataclass(frozen=True)
+class PGNCost(MixerCost):
+    """Of ``layers.pgn_mixer``."""
+
+    spec: PGNSpec
+
+    def linears(self, model_dim: int) -> tuple[tuple[int, int], ...]:
+        """Into the history (its bias acts after the taps); gate and candidate; out."""
+        inner = self.spec.inner_dim
+        both = (model_dim + inner, inner)
+        return ((model_dim, inner), both, both, (inner, model_dim))
+
+    @property
+    def parameters(self) -> int:
+        """The taps."""
+        return self.spec.inner_dim * self.spec.window
+
+    def folded_scalars(self, frames: int) -> int:  # noqa: ARG002
+        """The taps, whatever the chunk."""
+        return self.parameters
+
+    def chunk_macs(self, frames: int) -> int:
+        """The taps."""
+        return frames * self.parameters
+
+    def chunk_ops(self, frames: int, model_dim: int) -> int:  # noqa: ARG002
+        """Sigmoid, tanh, and the gated sum of both."""
+        return frames * self.spec.inner_dim * 5
+
+    def depthwise_macs(self, positions: int) -> int:
+        """The taps."""
+        return positions * self.parameters
+
+    def kernel_macs(self, frames: int, lookahead_frames: int) -> int:  # noqa: ARG002
+        """Nothing is made."""
+        return 0
+
+    def scan_macs(self, batch: int, frames: int, lookahead_frames: int) -> int:  # noqa: ARG002
+        """Nothing beside taps and linears."""
+        return 0
+
+
 def mixer_cost(spec: MixerSpec) -> MixerCost:
     """Return the costs of the mixer that a spec names."""
     match spec:
         case MHSSMSpec():
             return MHSSMCost(spec)
+        case PGNSpec():
+            return PGNCost(spec)
         case _:
             assert_never(spec)

@@ -24,7 +24,8 @@ class MixerSizes(Value, ABC):
     """What the rest of todm asks of a mixer's spec, whatever its kind."""
 
     elastic: ClassVar[tuple[str, ...]]
-    """Fields in which the nets of one supernet differ, each a prefix; the others are fixed."""
+    """Fields in which the nets of one supernet differ, each a prefix; the others are fixed. A
+    search space holds allowed values of each (``core.space.AXIS_VALUES`` says where)."""
 
     @property
     @abstractmethod
@@ -38,7 +39,7 @@ class MixerSizes(Value, ABC):
 
     @abstractmethod
     def axes(self) -> dict[str, int]:
-        """Return the elastic axes by their short names."""
+        """Return the values of ``elastic``, in that order, by their short names."""
 
     @abstractmethod
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -112,7 +113,39 @@ class MHSSMSpec(MixerSizes):
         return {**conv, "ssm": (self.num_heads, 2 * self.state_dim, self.head_dim)}
 
 
-MixerSpec = MHSSMSpec
+class PGNSpec(MixerSizes):
+    """A parallel gated network (Jia et al. 2024, arXiv 2409.17703) over the last frames."""
+
+    elastic: ClassVar[tuple[str, ...]] = ("num_heads", "window")
+
+    kind: Literal["pgn"] = "pgn"
+    num_heads: int = Field(ge=1)
+    """Groups of channels kept, a prefix; they are a unit of size only, all see each other."""
+    head_dim: int = Field(ge=1)
+    """Channels of a group, P."""
+    window: int = Field(default=16, ge=1)
+    """Frames of history, W, a prefix of most recent first; the frame itself is not among them."""
+
+    @property
+    def inner_dim(self) -> int:
+        """Channels of the history, H * P."""
+        return self.num_heads * self.head_dim
+
+    @property
+    def width(self) -> int:
+        """Groups of channels."""
+        return self.num_heads
+
+    def axes(self) -> dict[str, int]:
+        """Return groups of channels and window."""
+        return {"heads": self.num_heads, "window": self.window}
+
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the last inputs of the history, oldest first."""
+        return {"history": (self.window, self.inner_dim)}
+
+
+MixerSpec = MHSSMSpec | PGNSpec
 """Which sequence mixer; further kinds join this union."""
 
 
@@ -122,7 +155,7 @@ class BlockSpec(Value):
     source_layer: int = Field(ge=0)
     """Which layer of the supernet this is."""
     ffn_dim: int = Field(ge=1)
-    mixer: MixerSpec
+    mixer: MixerSpec = Field(discriminator="kind")
 
 
 class FrontSpec(Value):
@@ -143,10 +176,31 @@ class FrontSpec(Value):
 
 
 class PredictorSpec(Value):
-    """Stateless predictor: embedding and a depthwise convolution over the last tokens."""
+    """What reads the last tokens: no state but their ids."""
 
+    kind: Literal["stateless", "pgn"] = Field(
+        default="stateless", exclude_if=lambda kind: kind == "stateless"
+    )
+    """``stateless``: a depthwise convolution over the embeddings. ``pgn``: a parallel gated network
+    (Jia et al. 2024, arXiv 2409.17703), whose window is all tokens but the last."""
     embed_dim: int = Field(ge=1)
-    context_size: int = Field(default=2, ge=1, le=4)
+    context_size: int = Field(default=2, ge=1, le=5)
+    """Tokens that it reads: 1 to 4 for ``stateless``, 2 to 5 for ``pgn``."""
+
+    @model_validator(mode="after")
+    def _context_suits_the_kind(self) -> "PredictorSpec":
+        least, most = (1, 4) if self.kind == "stateless" else (2, 5)
+        if not least <= self.context_size <= most:
+            raise ValueError(
+                f"context_size {self.context_size}: a predictor of kind {self.kind} reads "
+                f"{least} to {most} tokens"
+            )
+        return self
+
+    @property
+    def window(self) -> int:
+        """Tokens before the last one."""
+        return self.context_size - 1
 
 
 class SubnetSpec(Value):

@@ -37,38 +37,43 @@ def history_ref(
     return torch.stack(rows, 1)
 
 
+def history_kernel(taps_DfW: Float[Tensor, "D f W"]) -> Float[Tensor, "D f W"]:
+    """Return the taps as a convolution has them: the oldest lag first."""
+    return taps_DfW.flip(2)
+
+
 def history(
     x_BTF: Float[Tensor, "B T F"],
-    taps_DfW: Float[Tensor, "D f W"],
+    kernel_DfW: Float[Tensor, "D f W"],
     bias_D: Float[Tensor, " D"] | None = None,
     past_BWF: Float[Tensor, "B W F"] | None = None,
 ) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B W F"]]:
     """Return the history of all frames at once, and the last W inputs.
 
     One convolution over the past and the frames but the last; without a past there were zeros.
-    There are as many groups as the frame has times the inputs of the taps.
+    ``kernel_DfW`` is ``history_kernel`` of the taps; there are as many groups as the frame has
+    times its inputs.
     """
     frames, inputs = x_BTF.shape[1:]
-    window = taps_DfW.shape[2]
+    window = kernel_DfW.shape[2]
     if past_BWF is None:
         past_BWF = x_BTF.new_zeros(x_BTF.shape[0], window, inputs)
     seen_BSF = torch.cat([past_BWF, x_BTF], 1)
     h_BDT = F.conv1d(
         seen_BSF[:, :-1].transpose(1, 2),
-        taps_DfW.flip(2),
+        kernel_DfW,
         bias_D,
-        groups=inputs // taps_DfW.shape[1],
+        groups=inputs // kernel_DfW.shape[1],
     )
     return h_BDT.transpose(1, 2), seen_BSF[:, frames:]
 
 
-def parallel_gate(
-    h_XD: Float[Tensor, "*X D"], gates_XC: Float[Tensor, "*X C"]
+def gated(
+    h_XD: Float[Tensor, "*X D"], gate_XD: Float[Tensor, "*X D"], candidate_XD: Float[Tensor, "*X D"]
 ) -> Float[Tensor, "*X D"]:
-    """Return G * H + (1 - G) * tanh(...), of C = 2 D gate values: those of G come first.
+    """Return G * H + (1 - G) * H~ of what sigmoid and tanh act on.
 
     H goes to the output as it is, not squashed.
     """
-    gate_XD, candidate_XD = gates_XC.chunk(2, -1)
-    candidate_XD = torch.tanh(candidate_XD)
-    return candidate_XD + torch.sigmoid(gate_XD) * (h_XD - candidate_XD)
+    squashed_XD = torch.tanh(candidate_XD)
+    return squashed_XD + torch.sigmoid(gate_XD) * (h_XD - squashed_XD)

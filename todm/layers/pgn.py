@@ -14,7 +14,7 @@ B batch, T frames, F inputs of a frame, D hidden units, W window, G groups (f = 
 import torch
 from torch import Tensor, nn
 
-from todm.kernels.history import history, parallel_gate
+from todm.kernels.history import gated, history, history_kernel
 
 
 class PGN(nn.Module):
@@ -41,12 +41,14 @@ class PGN(nn.Module):
 
     def step(self, x_BTF: Tensor, past_BWF: Tensor | None) -> tuple[Tensor, Tensor]:
         """Advance one chunk; return its outputs and the last W inputs. No past: zeros."""
-        h_BTD, next_BWF = history(x_BTF, self.taps, self.bias, past_BWF)
-        x_BTGf, h_BTGd = (part.unflatten(-1, (self.groups, -1)) for part in (x_BTF, h_BTD))
+        h_BTD, next_BWF = history(x_BTF, history_kernel(self.taps), self.bias, past_BWF)
+        x_BTGf, h_BTGd = (part.reshape(*part.shape[:2], self.groups, -1) for part in (x_BTF, h_BTD))
         both_BTGC = torch.cat([x_BTGf, h_BTGd], -1)
-        # not a broadcast product, which would be one tiny matrix a frame
-        gates_BTGC = torch.einsum("btgc,gcu->btgu", both_BTGC, self.gate_weight) + self.gate_bias
-        return parallel_gate(h_BTGd, gates_BTGC).flatten(-2), next_BWF
+        # a product a group; broadcast over frames it would be a tiny product a frame
+        gates_GXC = both_BTGC.flatten(0, 1).transpose(0, 1) @ self.gate_weight
+        gates_BTGC = gates_GXC.transpose(0, 1).reshape(*x_BTF.shape[:2], self.groups, -1)
+        gates_BTGC = gates_BTGC + self.gate_bias
+        return gated(h_BTGd, *gates_BTGC.chunk(2, -1)).flatten(-2), next_BWF
 
     def forward(self, x_BTF: Tensor) -> Tensor:
         """Run whole sequences from the zero state."""

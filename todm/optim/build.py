@@ -127,9 +127,11 @@ def row_cuts(name: str, space: SearchSpace) -> Sequence[int]:
     match (owner, leaf):
         case ("ffn_in", _):
             widths = space.ffn_dims
-        case ("w_in", _) | ("mixer", "taps"):
+        case ("w_in", _) | ("mixer", "taps" | "bias"):
             widths = inner
-        case ("w_value" | "w_gate", _) if mixer.gating == "head_glu":
+        case ("w_gate" | "w_candidate", _) if mixer.kind == "pgn":
+            widths = inner
+        case ("w_value" | "w_gate", _) if mixer.kind == "mhssm" and mixer.gating == "head_glu":
             widths = tuple(width // 2 for width in inner)
         case ("pair_gate", _):
             widths = tuple(heads // 2 for heads in space.heads)

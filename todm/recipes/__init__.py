@@ -10,7 +10,9 @@ RECIPES: dict[str, Callable[[int], SupernetConfig]] = {
     "tiny": asr.tiny,
     "espeak_digits": asr.espeak_digits,
     "fsdd": asr.fsdd,
+    "fsdd_pgn": asr.fsdd_pgn,
     "an4": asr.an4,
+    "an4_pgn": asr.an4_pgn,
     "librispeech_100": librispeech.librispeech_100,
     "librispeech_960": librispeech.librispeech_960,
 }

@@ -30,7 +30,7 @@ def starts(space: SearchSpace, limit: int) -> list[SubnetSpec]:
     found = dict.fromkeys(space.named().values())
     for share in (0.0, 0.5, 1.0):
         for depth in space.depths:
-            widths = (space.ffn_dims, space.heads, space.state_dims, space.joiner_dims)
+            widths = (*space.layer_axes.values(), space.joiner_dims)
             picked = (values[round(share * (len(values) - 1))] for values in widths)
             found[space.uniform(depth, *picked)] = None
     return list(found)[: max(limit, len(space.named()))]
