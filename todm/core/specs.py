@@ -5,10 +5,13 @@ A ``SubnetSpec`` is hashable: it is a dictionary key, a cache key and (by its di
 
 import math
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from todm.core.errors import ConfigError
+from todm.core.forecaster_spec import ForecasterSpec
 from todm.core.lssl import Learn
 from todm.core.value import Value
 
@@ -319,5 +322,26 @@ class SubnetSpec(Value):
         }
 
 
-ModelSpec = SubnetSpec
-"""What search, cost, export and bench take; further kinds join this union."""
+ModelSpec = SubnetSpec | ForecasterSpec
+"""What cost, export and bench take; further kinds join this union."""
+
+
+def read_model_spec(path: Path) -> ModelSpec:
+    """Read the spec of a model of any kind.
+
+    Raises:
+        ConfigError: no spec, or of a kind that this todm does not know.
+    """
+    kinds: dict[str, type[ModelSpec]] = {"rnnt": SubnetSpec, "forecaster": ForecasterSpec}
+    kind = _Tag.read_json(path).kind
+    if kind not in kinds:
+        raise ConfigError(f"{path}: no model of kind {kind!r}; known: {', '.join(kinds)}")
+    return kinds[kind].read_json(path)
+
+
+class _Tag(Value):
+    """The kind of a spec, whatever else it says."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    kind: str
