@@ -191,25 +191,27 @@ def measurements_of(
     for horizon in horizons:
         for arm in arms_of(horizon):
             runs = [f for key, f in done.items() if key.startswith(f"{horizon}.{arm}.")]
-            if not runs:
-                continue
-            branch = arm.removeprefix("branch_")
-            place = f"ETTh1.{horizon}.{arm}" if branch == arm else f"branches.{horizon}.{branch}"
-            windows = f"{runs[0]['test_windows']:.0f} test windows, mean over seeds"
-            for figure in FIGURES:
-                yield over_seeds(f"{place}.{figure}", [r[figure] for r in runs], windows)
-            if branch != arm:
-                continue
-            few = f"the {LIBRARY_WINDOWS} windows of the library's forecasts"
-            for figure in FIGURES:
-                yield over_seeds(f"{place}.{figure}50", [r[f"{figure}50"] for r in runs], few)
-            yield over_seeds(f"{place}.epochs", [r["epochs"] for r in runs], "until it stopped")
+            if runs and arm.startswith("branch_"):
+                yield from _errors(f"branches.{horizon}.{arm.removeprefix('branch_')}", runs)
+            elif runs:
+                yield from _arm(f"ETTh1.{horizon}.{arm}", runs)
+            if runs and arm == "tpgn" and horizon in BRANCH_HORIZONS:
+                yield from _errors(f"branches.{horizon}.both", runs)
         yield from _library_measurements(done.get(f"{horizon}.library.0", {}), horizon)
-        if horizon in BRANCH_HORIZONS:
-            both = [f for key, f in done.items() if key.startswith(f"{horizon}.tpgn.")]
-            for figure in FIGURES if both else ():
-                name = f"branches.{horizon}.both.{figure}"
-                yield over_seeds(name, [r[figure] for r in both], "as ETTh1.*.tpgn")
+
+
+def _errors(place: str, runs: Sequence[dict[str, float]]) -> Iterator[Measurement]:
+    windows = f"{runs[0]['test_windows']:.0f} test windows, mean over seeds"
+    for figure in FIGURES:
+        yield over_seeds(f"{place}.{figure}", [r[figure] for r in runs], windows)
+
+
+def _arm(place: str, runs: Sequence[dict[str, float]]) -> Iterator[Measurement]:
+    yield from _errors(place, runs)
+    few = f"the {LIBRARY_WINDOWS} windows of the library's forecasts, mean over seeds"
+    for figure in FIGURES:
+        yield over_seeds(f"{place}.{figure}50", [r[f"{figure}50"] for r in runs], few)
+    yield over_seeds(f"{place}.epochs", [r["epochs"] for r in runs], "until it stopped")
 
 
 def _library_measurements(figures: dict[str, float], horizon: int) -> Iterator[Measurement]:

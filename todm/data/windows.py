@@ -9,37 +9,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from todm.core.errors import DataError
 from todm.core.forecast_config import SeriesConfig
-from todm.core.value import Value
 from todm.data.series import Series
+from todm.features.series_facts import Scale
 
 Part = Literal["train", "validation", "test"]
-
-
-class Scale(Value):
-    """Mean and deviation of each variate over the training part."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @classmethod
-    def of(cls, values_TC: Float[np.ndarray, "T C"]) -> "Scale":
-        """Measure; a variate that never changes has the deviation 1."""
-        std_C = values_TC.std(0)
-        std_C = np.where(std_C > 0.0, std_C, 1.0)
-        return cls(mean=tuple(values_TC.mean(0).tolist()), std=tuple(std_C.tolist()))
-
-    def apply(self, values: Float[np.ndarray, "*S C"]) -> Float[np.ndarray, "*S C"]:
-        """Return standardised values."""
-        return (values - np.asarray(self.mean)) / np.asarray(self.std)
-
-    def undo(self, values: Float[np.ndarray, "*S C"]) -> Float[np.ndarray, "*S C"]:
-        """Return values in the series's own unit."""
-        return values * np.asarray(self.std) + np.asarray(self.mean)
 
 
 class WindowBatch(NamedTuple):
@@ -90,18 +67,30 @@ class Windows:
         return torch.from_numpy(np.round(spaced).astype(np.int64))
 
 
+def as_tensors(series: Series, scale: Scale, *, marks: bool) -> tuple[Tensor, Tensor]:
+    """Return the standardised values, (T, C), and the calendar marks, (T, M), none if unwanted."""
+    values_TC = torch.from_numpy(scale.apply(series.values_TC)).float()
+    marks_TM = torch.from_numpy(series.marks()).float() if marks else values_TC[:, :0]
+    return values_TC, marks_TM
+
+
 def make_windows(
-    series: Series, config: SeriesConfig, *, window_steps: int, horizon_steps: int, marks: bool
+    series: Series,
+    config: SeriesConfig,
+    *,
+    window_steps: int,
+    horizon_steps: int,
+    marks: bool,
+    scale: Scale | None = None,
 ) -> tuple[dict[Part, Windows], Scale]:
-    """Return the windows of all parts and the scale of the training part.
+    """Return the windows of all parts and their scale: the one given, or the training part's.
 
     Raises:
         DataError: a part is too short for a single window.
     """
     parts = split_rows(len(series.times), config)
-    scale = Scale.of(series.values_TC[parts["train"]])
-    values_TC = torch.from_numpy(scale.apply(series.values_TC)).float()
-    marks_TM = torch.from_numpy(series.marks()).float() if marks else values_TC[:, :0]
+    scale = scale or Scale.of(series.values_TC[parts["train"]])
+    values_TC, marks_TM = as_tensors(series, scale, marks=marks)
     found: dict[Part, Windows] = {}
     for part, rows in parts.items():
         before = 0 if part == "train" else window_steps

@@ -22,10 +22,9 @@ from todm.export.executorch import write_program
 from todm.export.onnx_graph import write_graph
 from todm.export.parity import SAME_FOLD, Deviation, judge_deviation
 from todm.export.run import require
+from todm.features.series_facts import FACTS, INTERVALS
 from todm.models.forecaster import Forecaster
 from todm.models.forecaster_store import (
-    FACTS,
-    INTERVALS,
     SPEC,
     OpenForecaster,
     load_forecaster,
@@ -152,9 +151,7 @@ def _parity(opened: OpenForecaster, folder: Path) -> Report:
         deviation.add(mine.reshape(theirs.shape), theirs)
         verdicts += judge_deviation(f"{name}_vs_torch", deviation, SAME_FOLD, "forecast")
     counted = Measurement(name="parity.windows", value=len(probe.x_BWC), unit="windows")
-    return Report(
-        environment=environment(), measurements=(counted,), verdicts=tuple(verdicts)
-    )
+    return Report(environment=environment(), measurements=(counted,), verdicts=tuple(verdicts))
 
 
 def _card(opened: OpenForecaster, name: str, report: Report) -> str:

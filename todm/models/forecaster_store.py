@@ -16,32 +16,13 @@ from todm.core.artifact import Artifact, Draft, load_artifact
 from todm.core.errors import ArtifactError, DataError
 from todm.core.forecast_config import ForecastConfig
 from todm.core.forecaster_spec import ForecasterSpec
-from todm.core.value import Value
-from todm.data.windows import Scale, WindowBatch
+from todm.data.windows import WindowBatch
+from todm.features.series_facts import FACTS, INTERVALS, PROBE, SeriesFacts
 from todm.models.forecaster import Forecaster
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 SPEC = "spec.json"
-FACTS = "series.json"
-INTERVALS = "intervals.safetensors"
-PROBE = "probe.safetensors"
-"""A few held-out windows: parity and bench run on them, without the table."""
-
-
-class SeriesFacts(Value):
-    """What a forecaster must know of the series that it was trained on."""
-
-    names: tuple[str, ...]
-    frequency: str
-    step_s: float
-    """The usual time from one step to the next."""
-    rows: int
-    first: str
-    last: str
-    scale: Scale
-    notes: tuple[str, ...] = ()
-    """What reading the table found and did."""
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from todm.core.forecast_config import EpochSchedule, ForecastConfig
 from todm.core.rng import derive_seed
 from todm.data.calendar_marks import mark_names
 from todm.data.series import Series, read_series
-from todm.data.windows import Part, Scale, Windows, make_windows
+from todm.data.windows import Part, Windows, make_windows
+from todm.features.series_facts import Scale, SeriesFacts
 from todm.metrics.forecast import conformal_half_widths, least_windows
 from todm.models.forecaster import Forecaster
-from todm.models.forecaster_store import CONFIG, SeriesFacts, write_forecaster
+from todm.models.forecaster_store import CONFIG, write_forecaster
 from todm.models.forecasting import forecast_windows
 from todm.optim.build import build_optimizer
 from todm.train.checkpoint import CHECKPOINT, TrainState
