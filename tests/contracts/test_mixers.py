@@ -12,6 +12,7 @@ from todm.core.cost_mixers import TOEPLITZ_MAX_FRAMES
 from todm.core.specs import (
     BlockSpec,
     FrontSpec,
+    LSSLSpec,
     MHSSMSpec,
     MixerSpec,
     PGNSpec,
@@ -35,6 +36,11 @@ def pgn() -> tuple[PGNSpec, PGNSpec]:
     return whole, whole.model_copy(update={"num_heads": 2, "window": 4})
 
 
+def lssl(**form: object) -> tuple[LSSLSpec, LSSLSpec]:
+    whole = LSSLSpec.model_validate({"num_heads": 5, "head_dim": 3, "state_dim": 6, **form})
+    return whole, whole.model_copy(update={"num_heads": 3, "state_dim": 2})
+
+
 # each mixer at its largest, a smaller one that its prefix must hold, and the net's lookahead
 MIXER_CASES = {
     "mhssm": (*mhssm(), 0),
@@ -46,6 +52,10 @@ MIXER_CASES = {
     "mhssm-pairs": (*mhssm(gating="pairs"), 0),
     "mhssm-no-gate": (*mhssm(gating="none"), 0),
     "pgn": (*pgn(), 0),
+    "lssl": (*lssl(), 0),
+    "lssl-fixed": (*lssl(learn="fixed"), 0),
+    "lssl-dt": (*lssl(learn="dt", gating="none", alpha=1.0), 0),
+    "lssl-lagt": (*lssl(state="lagt"), 0),
 }
 MODEL_DIM, FFN_DIM = 12, 16
 TEN_MINUTES_FRAMES = 15_000  # of 40 ms

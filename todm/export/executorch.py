@@ -6,6 +6,7 @@ operator that XNNPACK does not take runs in portable code, 68 to 98 times slower
 delegate is refused.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,18 @@ def export_pte(model: Transducer, out: Path) -> dict[str, Delegation]:
         "decoder": (PredictorStep(model), (context_1C,)),
         "joiner": (JoinerStep(model), (row_1J, row_1J.clone())),
     }
+    return write_program(methods, out)
+
+
+def write_program(
+    methods: Mapping[str, tuple[nn.Module, tuple[torch.Tensor, ...]]], out: Path
+) -> dict[str, Delegation]:
+    """Write a program of named methods, each a module with example inputs of its static shapes.
+
+    Raises:
+        MissingExtraError: executorch is not installed.
+        TodmError: a method came out without any delegate.
+    """
     with quiet_exporter(), torch.no_grad():
         programs = {
             name: torch.export.export(module.eval().requires_grad_(False), inputs, strict=False)

@@ -44,7 +44,10 @@ class PGN(nn.Module):
         h_BTD, next_BWF = history(x_BTF, history_kernel(self.taps), self.bias, past_BWF)
         x_BTGf, h_BTGd = (part.reshape(*part.shape[:2], self.groups, -1) for part in (x_BTF, h_BTD))
         both_BTGC = torch.cat([x_BTGf, h_BTGd], -1)
-        gates_BTGC = (both_BTGC.unsqueeze(-2) @ self.gate_weight).squeeze(-2) + self.gate_bias
+        # a product a group; broadcast over frames it would be a tiny product a frame
+        gates_GXC = both_BTGC.flatten(0, 1).transpose(0, 1) @ self.gate_weight
+        gates_BTGC = gates_GXC.transpose(0, 1).reshape(*x_BTF.shape[:2], self.groups, -1)
+        gates_BTGC = gates_BTGC + self.gate_bias
         return gated(h_BTGd, *gates_BTGC.chunk(2, -1)).flatten(-2), next_BWF
 
     def forward(self, x_BTF: Tensor) -> Tensor:
