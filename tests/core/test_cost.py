@@ -20,10 +20,19 @@ from todm.core.cost import (
     state_bytes,
     weight_bytes_per_audio_s,
 )
-from todm.core.specs import BlockSpec, FrontSpec, MHSSMSpec, PGNSpec, PredictorSpec, SubnetSpec
+from todm.core.specs import (
+    BlockSpec,
+    FrontSpec,
+    LSSLSpec,
+    MHSSMSpec,
+    PGNSpec,
+    PredictorSpec,
+    SubnetSpec,
+)
 from todm.export.fold import PredictorStep
 from todm.models.rnnt import Transducer
 from todm.models.slicing import num_parameters as torch_parameters
+from todm.optim.build import SSM_NAMES
 from todm.recipes.spaces import small_space
 
 
@@ -31,15 +40,32 @@ def _mhssm(draw, head_dim, form):
     return MHSSMSpec(num_heads=2 * draw(1, 4), head_dim=head_dim, state_dim=draw(1, 6), **form)
 
 
+def _lssl(draw, head_dim, seed):
+    learn = ("fixed", "dt", "dt_a")[seed % 3]
+    gating = ("out_glu", "none")[seed % 2]
+    sizes = {"num_heads": draw(1, 8), "head_dim": head_dim, "state_dim": draw(1, 9)}
+    return LSSLSpec(**sizes, learn=learn, gating=gating)
+
+
 def _pgn(draw, head_dim):
     return PGNSpec(num_heads=draw(1, 8), head_dim=head_dim, window=draw(1, 9))
+
+
+def _mixer(draw, seed, head_dim, form):
+    match seed % 5:
+        case 0:
+            return _pgn(draw, head_dim)
+        case 1:
+            return _lssl(draw, head_dim, seed)
+        case _:
+            return _mhssm(draw, head_dim, form)
 
 
 def random_spec(seed: int) -> SubnetSpec:
     """Draw a small net whose layers all differ."""
     draw = random.Random(seed).randint
     head_dim = draw(1, 5)
-    mhssm = seed % 5 > 0
+    mhssm = seed % 5 > 1
     backward = mhssm and bool(seed % 2)
     form = {
         "gating": ("out_glu", "head_glu", "pairs", "none")[seed % 4],
@@ -51,7 +77,7 @@ def random_spec(seed: int) -> SubnetSpec:
         BlockSpec(
             source_layer=2 * layer,
             ffn_dim=draw(1, 40),
-            mixer=_mhssm(draw, head_dim, form) if mhssm else _pgn(draw, head_dim),
+            mixer=_mixer(draw, seed, head_dim, form),
         )
         for layer in range(draw(1, 3))
     )
@@ -117,6 +143,8 @@ def test_fp32_bytes_are_those_of_the_tensors(seed):
     folded = {"log_neg_re", "im", "log_dt", "c", "d"}
     if spec.blocks[0].mixer.kind == "pgn":
         folded = {"taps"}
+    if spec.blocks[0].mixer.kind == "lssl":
+        folded |= set(SSM_NAMES)
     weights = {n: t for n, t in model.state_dict().items() if not n.startswith("predictor.")}
     kept = [t for name, t in weights.items() if name.split(".")[-1] not in folded]
     kept += list(PredictorStep(model).predictor.parameters())

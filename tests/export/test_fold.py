@@ -1,12 +1,14 @@
 import pytest
 import torch
-from tiny_bundle import babble, formed_spec, gated_spec, random_model, unequal_spec
+from tiny_bundle import babble, formed_spec, gated_spec, linear_spec, random_model, unequal_spec
 
 from todm.export.fold import JoinerStep, PredictorStep, StreamingEncoder
 from todm.features.fbank import fbank
 
 each_net = pytest.mark.parametrize(
-    "spec", [unequal_spec(), formed_spec(), gated_spec()], ids=["plain", "forms", "gated"]
+    "spec",
+    [unequal_spec(), formed_spec(), gated_spec(), linear_spec()],
+    ids=["plain", "forms", "gated", "linear"],
 )
 
 
@@ -42,4 +44,5 @@ def test_the_predictor_and_joiner_equal_the_models(spec):
 def test_nothing_unused_is_carried_along(spec):
     names = set(StreamingEncoder(random_model(spec=spec)).state_dict())
     assert not [n for n in names if n.endswith(("log_dt", "log_neg_re", ".im", ".c", ".d"))]
+    assert not [n for n in names if "dynamics" in n]
     assert not [n for n in names if "to_vocab" in n or "predictor" in n]

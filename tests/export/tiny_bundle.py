@@ -12,7 +12,7 @@ import torch
 
 from todm.core.artifact import write_artifact
 from todm.core.contract import contract_of
-from todm.core.specs import BlockSpec, MHSSMSpec, PGNSpec, PredictorSpec, SubnetSpec
+from todm.core.specs import BlockSpec, LSSLSpec, MHSSMSpec, PGNSpec, PredictorSpec, SubnetSpec
 from todm.core.target import target_of
 from todm.decode.tokens import TokenTable
 from todm.export.run import run
@@ -63,6 +63,20 @@ def gated_spec():
     )
     predictor = PredictorSpec(kind="pgn", embed_dim=24, context_size=5)
     return unequal_spec().model_copy(update={"blocks": blocks, "predictor": predictor})
+
+
+def linear_spec():
+    """Linear state-space layers, all unequal, of every way to train."""
+    mixers = (
+        LSSLSpec(num_heads=4, head_dim=4, state_dim=4),
+        LSSLSpec(num_heads=7, head_dim=4, state_dim=2, learn="fixed", gating="none"),
+        LSSLSpec(num_heads=2, head_dim=4, state_dim=9, learn="dt", state="lagt", alpha=1.0),
+    )
+    blocks = tuple(
+        block.model_copy(update={"mixer": mixer})
+        for block, mixer in zip(unequal_spec().blocks, mixers, strict=True)
+    )
+    return unequal_spec().model_copy(update={"blocks": blocks})
 
 
 @torch.no_grad()

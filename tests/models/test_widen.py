@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from todm.core.space import SearchSpace, spread_order
-from todm.core.specs import BlockSpec, MHSSMSpec, PGNSpec, PredictorSpec, SubnetSpec
+from todm.core.specs import BlockSpec, LSSLSpec, MHSSMSpec, PGNSpec, PredictorSpec, SubnetSpec
 from todm.models.rnnt import Transducer
 from todm.models.widen import VOCABULARY, adopt, fixed_differences
 
@@ -149,6 +149,27 @@ def test_parallel_gated_networks_grow() -> None:
         torch.testing.assert_close(found, logits(old, spec), rtol=0, atol=1e-13)
     found = logits(new, new_space.largest)
     torch.testing.assert_close(found, logits(old, old_space.largest), rtol=0, atol=1e-12)
+    assert_learns(new, new_space)
+
+
+def linear(space: SearchSpace) -> SearchSpace:
+    """The space with linear state-space layers."""
+    sizes = space.largest.blocks[0].mixer.model_dump(include={"num_heads", "head_dim", "state_dim"})
+    mixer = LSSLSpec(**sizes)
+    blocks = tuple(b.model_copy(update={"mixer": mixer}) for b in space.largest.blocks)
+    return space.model_copy(update={"largest": space.largest.model_copy(update={"blocks": blocks})})
+
+
+def test_linear_state_spaces_grow() -> None:
+    old_space, new_space = linear(make_space()), linear(make_space(5, (16, 24), joiner=(12, 20)))
+    assert (
+        new_space.largest.blocks[0].mixer.state_dim >= old_space.largest.blocks[0].mixer.state_dim
+    )
+    old, new = make_net(old_space, 1), make_net(new_space, 2)
+    adopt(new, new_space, old, old_space, tokens=True)
+    for spec in [*old_space.named().values(), old_space.sample(random.Random(3))]:
+        found = logits(new, inside(new_space, old_space, spec))
+        torch.testing.assert_close(found, logits(old, spec), rtol=0, atol=1e-12)
     assert_learns(new, new_space)
 
 

@@ -18,7 +18,7 @@ from todm.recipes import recipe
 from todm.recipes.spaces import small_space
 
 SPACE = recipe("tiny", 7).space
-SSM = ("log_neg_re", "im", "log_dt")
+SSM = ("log_neg_re", "im", "log_dt", "log_p", "log_q", "raw_s", "t_lower", "b")
 
 
 def make_model(seed: int = 0) -> Transducer:
@@ -32,8 +32,9 @@ def set_grads(params: list[Tensor], step: int) -> None:
         p.grad = torch.randn(p.shape, generator=g)
 
 
-def test_state_space_parameters_have_a_rate_of_their_own() -> None:
-    model = make_model()
+@pytest.mark.parametrize("mixer", ["mhssm", "lssl"])
+def test_state_space_parameters_have_a_rate_of_their_own(mixer: str) -> None:
+    model = Transducer(small_space(7, mixer).largest)
     for kind in ("scaled_adam", "adamw"):
         config = OptimConfig.parse({"kind": kind, "lr": 0.02, "ssm_lr": 0.001}, where="test")
         optimizer = build_optimizer(model, config, SPACE)
@@ -121,8 +122,11 @@ def space_of(gating: str) -> SearchSpace:
 
 @pytest.mark.parametrize(
     "space",
-    [*map(space_of, ("out_glu", "head_glu", "pairs", "none")), small_space(7, "pgn")],
-    ids=["out_glu", "head_glu", "pairs", "none", "pgn"],
+    [
+        *map(space_of, ("out_glu", "head_glu", "pairs", "none")),
+        *(small_space(7, mixer) for mixer in ("pgn", "lssl")),
+    ],
+    ids=["out_glu", "head_glu", "pairs", "none", "pgn", "lssl"],
 )
 def test_rows_are_cut_where_subnets_end(space: SearchSpace) -> None:
     """Exactly the tensors of which the smallest net keeps fewer rows, and there first."""

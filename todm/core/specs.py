@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from todm.core.errors import ConfigError
 from todm.core.forecaster_spec import ForecasterSpec
+from todm.core.lssl import Learn
 from todm.core.value import Value
 
 SUBSAMPLING = 4
@@ -145,7 +146,55 @@ class PGNSpec(MixerSizes):
         return {"history": (self.window, self.inner_dim)}
 
 
-MixerSpec = MHSSMSpec | PGNSpec
+class LSSLSpec(MixerSizes):
+    """Heads of linear state-space layers (Gu et al. 2021, arXiv 2110.13985)."""
+
+    elastic: ClassVar[tuple[str, ...]] = ("num_heads", "state_dim")
+
+    kind: Literal["lssl"] = "lssl"
+    num_heads: int = Field(ge=1)
+    """Heads kept, a prefix."""
+    head_dim: int = Field(ge=1)
+    """Channels per head, P; all channels of a head share A, B, C and the step size."""
+    state_dim: int = Field(ge=1)
+    """Order of the real state per head, N: A is lower triangular, so a prefix is a smaller order's
+    state. (LegT has no such prefixes and is no mixer.)"""
+    state: Literal["legs", "lagt"] = "legs"
+    learn: Learn = "dt_a"
+    alpha: float = Field(default=0.5, ge=0.5, le=1.0)
+    """Discretisation: 1/2 bilinear, 1 backward Euler; below 1/2 steps this long are unstable."""
+    gating: Literal["out_glu", "none"] = "out_glu"
+    """As an ``MHSSMSpec``'s; the paper has none."""
+    dt_min: float = Field(default=0.01, gt=0.0)
+    """Least and largest step size at birth, one a head, in frames of 40 ms."""
+    dt_max: float = Field(default=0.5, le=1.0)
+
+    @model_validator(mode="after")
+    def _steps_differ(self) -> "LSSLSpec":
+        if self.dt_min >= self.dt_max:
+            raise ValueError(f"dt_min {self.dt_min} must be below dt_max {self.dt_max}")
+        return self
+
+    @property
+    def inner_dim(self) -> int:
+        """Width between the input and output projections, H * P."""
+        return self.num_heads * self.head_dim
+
+    @property
+    def width(self) -> int:
+        """Heads."""
+        return self.num_heads
+
+    def axes(self) -> dict[str, int]:
+        """Return heads and order."""
+        return {"heads": self.num_heads, "state": self.state_dim}
+
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the state."""
+        return {"ssm": (self.num_heads, self.state_dim, self.head_dim)}
+
+
+MixerSpec = MHSSMSpec | PGNSpec | LSSLSpec
 """Which sequence mixer; further kinds join this union."""
 
 

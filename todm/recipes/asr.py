@@ -89,6 +89,16 @@ def an4_pgn(vocab_size: int) -> SupernetConfig:
     return with_mixer(an4(vocab_size), "pgn")
 
 
+def fsdd_lssl(vocab_size: int) -> SupernetConfig:
+    """``fsdd`` with linear state-space layers."""
+    return with_mixer(fsdd(vocab_size), "lssl")
+
+
+def an4_lssl(vocab_size: int) -> SupernetConfig:
+    """``an4`` with linear state-space layers."""
+    return with_mixer(an4(vocab_size), "lssl")
+
+
 def tiny(vocab_size: int) -> SupernetConfig:
     """A net of a few thousand weights for tests and first looks; learns nothing useful."""
     return SupernetConfig(

@@ -3,6 +3,7 @@
 from todm.core.space import SearchSpace, spread_order
 from todm.core.specs import (
     BlockSpec,
+    LSSLSpec,
     MHSSMSpec,
     MixerSpec,
     PGNSpec,
@@ -50,6 +51,10 @@ SMALL_MIXERS: dict[str, tuple[MixerSpec, dict[str, tuple[int, ...]]]] = {
     "pgn": (
         PGNSpec(num_heads=16, head_dim=5, window=16),
         {"heads": (4, 8, 12, 16), "windows": (4, 8, 16)},
+    ),
+    "lssl": (
+        LSSLSpec(num_heads=16, head_dim=8, state_dim=16),
+        {"heads": (4, 8, 12, 16), "state_dims": (8, 12, 16)},
     ),
 }
 """Mixers of the small space and what their axes may take. The largest of each kind costs about the
