@@ -207,8 +207,10 @@ def test_hourly_marks_are_the_paper_s():
 
 @pytest.mark.parametrize(
     ("frequency", "count"),
-    [("s", 6), ("15min", 5), ("h", 4), ("D", 3), ("B", 3), ("W", 2), ("MS", 1), ("BME", 1)]
-    + [("QS", 1), ("YE", 0)],
+    {
+        **{"s": 6, "15min": 5, "h": 4, "D": 3, "B": 3},
+        **{"W": 2, "MS": 1, "BME": 1, "QS": 1, "YE": 0},
+    }.items(),
 )
 def test_marks_lie_within_a_half(frequency, count):
     times = pd.date_range("1999-12-28", periods=500, freq=parse_frequency(frequency))
