@@ -13,8 +13,10 @@ import torch
 from torch import nn
 
 from todm.core.errors import MissingExtraError, TodmError
+from todm.core.specs import ScanForm
 from todm.core.value import Value
 from todm.export.fold import (
+    GraphForm,
     JoinerStep,
     PredictorStep,
     StreamingEncoder,
@@ -39,7 +41,9 @@ class Delegation(Value):
         return self.delegated_ops / max(1, self.delegated_ops + self.portable_ops)
 
 
-def export_pte(model: Transducer, out: Path) -> dict[str, Delegation]:
+def export_pte(
+    model: Transducer, out: Path, scan_form: ScanForm = "folded"
+) -> dict[str, Delegation]:
     """Write the program and return each method's delegation.
 
     Raises:
@@ -49,7 +53,7 @@ def export_pte(model: Transducer, out: Path) -> dict[str, Delegation]:
     spec = model.spec
     row_1J = torch.zeros(1, spec.joiner_dim)
     context_1C = torch.zeros(1, spec.predictor.context_size, dtype=torch.int64)
-    encoder = StreamingEncoder(model)
+    encoder = StreamingEncoder(model, GraphForm(scan_form))
     methods: dict[str, tuple[nn.Module, tuple[torch.Tensor, ...]]] = {
         "encoder": (encoder, (example_features(spec, 1), example_state(spec, 1))),
         "decoder": (PredictorStep(model), (context_1C,)),

@@ -51,14 +51,16 @@ def write_forms(
     told: dict[str, Any] = {}
     for target in targets:
         start_s = time.perf_counter()
-        entry: dict[str, Any] = {"schemes": list(target.schemes)}
+        entry: dict[str, Any] = {"schemes": list(target.schemes), "scan_form": target.scan_form}
+        if target.custom_ops:
+            entry["custom_ops"] = list(target.custom_ops)
         if target.form == "onnx":
             export_onnx(model, contract, target, folder)
             entry["opset"] = target.opset
             if "int8" in target.schemes:
                 entry["int8_linears"] = quantise_parts(folder)
         else:
-            coverage = export_pte(model, folder / PTE)
+            coverage = export_pte(model, folder / PTE, target.scan_form)
             entry["delegation"] = {
                 name: c.to_json() | {"fraction": round(c.fraction, 4)}
                 for name, c in coverage.items()
