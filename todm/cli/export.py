@@ -18,6 +18,13 @@ def export(
         Literal["onnx", "executorch", "both"] | None,
         typer.Option("--target", help="Form; by default the one of the device's runtime."),
     ] = None,
+    scan: Annotated[
+        Literal["folded", "unrolled", "custom"] | None,
+        typer.Option(
+            "--scan",
+            help="How the graphs hold the scan; custom needs `make native` [by the device].",
+        ),
+    ] = None,
     device: MaybeDevice = None,
     audio: Audio = None,
     corpus: MaybeCorpus = None,
@@ -42,7 +49,13 @@ def export(
 
     place = out or Path("exports") / subnet.resolve().name
     artifact = export_subnet(
-        subnet, place, target=target, profile=profile, audio=audio or [], corpus=corpus
+        subnet,
+        place,
+        target=target,
+        profile=profile,
+        audio=audio or [],
+        corpus=corpus,
+        scan_form=scan,
     )
     size = sum(artifact.file(name).stat().st_size for name in artifact.manifest.files)
     say_artifact(

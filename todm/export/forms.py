@@ -16,6 +16,7 @@ from todm.export.onnx_quant import quantise_parts
 from todm.models.rnnt import Transducer
 from todm.runtimes.bundle import PARTS, PTE, Precision, loaded_names
 from todm.runtimes.executorch import ExecutorchSteps
+from todm.runtimes.native import native_library
 from todm.runtimes.ort import OrtSteps
 
 FORMS: tuple[tuple[Form, Precision], ...] = (
@@ -70,9 +71,14 @@ def write_forms(
 
 
 def open_forms(
-    folder: Path, contract: StreamContract
+    folder: Path, contract: StreamContract, targets: Sequence[ExportTarget] = ()
 ) -> tuple[dict[str, TransducerSteps], dict[str, TransducerSteps]]:
-    """Open a draft's graphs in their runtimes: the float32 forms, and the int8 ones, by name."""
+    """Open a draft's graphs in their runtimes: the float32 forms, and the int8 ones, by name.
+
+    Raises:
+        MissingBuildError: a target's scan is todm's operator, and its library was not built.
+    """
+    libraries = {t.form: native_library(t.form) for t in targets if t.scan_form == "custom"}
     exact: dict[str, TransducerSteps] = {}
     approximate: dict[str, TransducerSteps] = {}
     files = file_names(folder)
@@ -81,10 +87,14 @@ def open_forms(
         if loaded is None:
             continue
         if form == "executorch":
-            exact["executorch"] = ExecutorchSteps(folder / PTE, contract)
+            exact["executorch"] = ExecutorchSteps(
+                folder / PTE, contract, library=libraries.get(form)
+            )
             continue
         steps = OrtSteps(
-            {part: folder / name for part, name in zip(PARTS, loaded, strict=False)}, contract
+            {part: folder / name for part, name in zip(PARTS, loaded, strict=False)},
+            contract,
+            library=libraries.get(form),
         )
         if precision == "fp32":
             exact["ort"] = steps

@@ -68,7 +68,7 @@ def run(
         told = write_forms(opened.model, contract, targets, draft.path)
         _write_values(opened, contract, profile, draft.path)
         reference = EagerSteps(opened.model, opened.spec, contract)
-        report = check_parity(reference, *open_forms(draft.path, contract), audio)
+        report = check_parity(reference, *open_forms(draft.path, contract, targets), audio)
         require(report, out)
         report.write_json(draft.path / names.PARITY)
         draft.parents = {**opened.artifact.manifest.parents, **draft.parents}

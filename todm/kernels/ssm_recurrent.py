@@ -8,7 +8,7 @@ The operator is ``todm::ssm_scan`` in torch, of which ExecuTorch's kernel is the
 ``todm.SsmScan`` in ONNX; the device's code stands in ``csrc/``. In torch it runs the unrolled form.
 """
 
-from typing import NamedTuple, assert_never
+from typing import Any, NamedTuple, assert_never, cast
 
 import torch
 from jaxtyping import Float
@@ -57,8 +57,8 @@ def recurrence(
         later_HA = kernel(widened_modes(ahead), block_frames - 1)
         ahead_HLL = in_block(toeplitz(none_HL, later_HA), block_frames).to(real_dtype)
     parts = (wide.lam_HN.real, wide.lam_HN.imag, 2.0 * wide.cb_HN.real, -2.0 * wide.cb_HN.imag)
-    real = [part.to(real_dtype).contiguous() for part in parts]
-    return Recurrence(*real, modes.d_H.clone(), ahead_HLL)
+    pole_re, pole_im, read_re, read_im = (p.to(real_dtype).contiguous() for p in parts)
+    return Recurrence(pole_re, pole_im, read_re, read_im, modes.d_H.clone(), ahead_HLL)
 
 
 def ssm_unrolled(
@@ -101,7 +101,7 @@ def _look_ahead(y_BLHP: Tensor, u_BLHP: Tensor, constants: Recurrence) -> Tensor
 
 
 _INPUTS = "Tensor u, Tensor state, Tensor pole_re, Tensor pole_im, Tensor read_re, Tensor read_im"
-LIBRARY = torch.library.Library("todm", "DEF")
+LIBRARY: Any = cast(Any, torch.library).Library("todm", "DEF")
 LIBRARY.define(f"ssm_scan({_INPUTS}, Tensor skip) -> (Tensor y, Tensor next_state)")
 LIBRARY.define(
     f"ssm_scan.out({_INPUTS}, Tensor skip, *, Tensor(a!) y, Tensor(b!) next_state)"
@@ -110,7 +110,8 @@ LIBRARY.define(
 
 
 def _scan_in_torch(u: Tensor, state: Tensor, *constants: Tensor) -> tuple[Tensor, Tensor]:
-    return ssm_unrolled(u, state, Recurrence(*constants, ahead_HLL=None))
+    pole_re, pole_im, read_re, read_im, skip = constants
+    return ssm_unrolled(u, state, Recurrence(pole_re, pole_im, read_re, read_im, skip, None))
 
 
 def _scan_shapes(u: Tensor, state: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ lookahead; a causal net leaves it out.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, assert_never
 
 import torch
@@ -38,7 +38,7 @@ class MHSSM(Mixer[MHSSMSpec, ChunkFold | Recurrence]):
     """Elastic in heads (prefix) and modes (prefix); the model width is fixed."""
 
     folded: ClassVar[tuple[str, ...]] = ("log_neg_re", "im", "log_dt", "c", "d", "ahead")
-    convolve = staticmethod(causal_taps)
+    convolve: ClassVar[Callable[..., tuple[Tensor, Tensor]]] = staticmethod(causal_taps)
     """The convolution before the scan; an export may write it as one operator."""
 
     def __init__(self, model_dim: int, spec: MHSSMSpec) -> None:

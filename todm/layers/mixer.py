@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from todm.core.specs import MixerSpec, ScanForm, SubnetSpec
 
 S = TypeVar("S", bound=MixerSpec)
-C = TypeVar("C", bound=tuple[Tensor, ...])
+C = TypeVar("C", bound=tuple[Tensor | None, ...])
 
 
 @dataclass(frozen=True, eq=False)
