@@ -15,7 +15,7 @@ from todm.core.errors import ArtifactError, MissingBuildError, TodmError
 from todm.core.target import target_of
 from todm.export import native
 from todm.export.run import run
-from todm.kernels.ssm import ssm_scan_ref
+from todm.kernels.ssm import Modes, ssm_scan_ref
 from todm.runtimes import native as places
 from todm.runtimes import open_recogniser
 from todm.runtimes.bundle import open_bundle
@@ -92,8 +92,6 @@ def test_onnxruntimes_operator_equals_the_reference(tmp_path, arch):
     session = open_session(scan_graph(tmp_path / "scan.onnx"), 1, library)
     for shape in SHAPES:
         u, state, lam, cb, skip = case(*shape)
-        from todm.kernels.ssm import Modes
-
         want = ssm_scan_ref(u, Modes(lam, cb, skip), state)
         for got, exact in zip(session.run(None, feeds(u, state, lam, cb, skip)), want, strict=True):
             # float32 sums of some 20 terms
@@ -125,7 +123,7 @@ def test_without_a_compiler_it_says_so(monkeypatch, tmp_path, capsys):
 
 @needs_compiler
 def test_what_the_compiler_says_is_told_in_one_line(tmp_path):
-    with pytest.raises(TodmError, match="-march=nonsense.*error") as caught:
+    with pytest.raises(TodmError, match=r"-march=nonsense.*error") as caught:
         native.compile_library("onnx", tmp_path, "nonsense")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
@@ -181,8 +179,6 @@ def test_neon_equals_the_reference_under_qemu(tmp_path):
     subprocess.run([*command, str(source), "-o", str(program)], check=True)
     for shape in SHAPES:
         u, state, lam, cb, skip = case(*shape)
-        from todm.kernels.ssm import Modes
-
         want = ssm_scan_ref(u, Modes(lam, cb, skip), state)
         data = b"".join(array.tobytes() for array in feeds(u, state, lam, cb, skip).values())
         streams, frames, heads, width, modes = shape

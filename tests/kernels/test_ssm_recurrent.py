@@ -44,6 +44,7 @@ def test_every_form_equals_the_reference(heads, width, num_modes, frames, seed):
 @pytest.mark.parametrize("block_frames", [2, 4, 8])
 def test_every_form_looks_ahead_like_the_reference(form, block_frames):
     own, later = modes(3, 4, 0), modes(3, 4, 1)
+    later = later._replace(d_H=torch.zeros(3, dtype=torch.float64))  # the skip is the first scan's
     u = torch.randn(2, 8, 3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     state = zero_state(2, own, 5)
     past, next_state = ssm_scan_ref(u, own, state)
