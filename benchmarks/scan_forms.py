@@ -1,11 +1,12 @@
 """The same head-shared recurrence in every form that ONNX Runtime can run, one thread, in turns.
 
-Eight layers of distinct weights in a chain, a chunk each, ports bound once, caches warm. Scan and
-Loop are ONNX's own; unrolled writes every frame out; the folds are matrix products, with constants of a
-channel's own or of a head's; the convolution truncates the impulse response at 128 taps (the
-poles here decay within it, so that it computes the same); custom is todm's operator, built for
-each instruction set that this machine has. The roofline is what the recurrence's and the fold's
-arithmetic would take at the rate of this core's matrix products, measured in the same turns.
+Eight layers of distinct weights in a chain, a chunk each, ports bound once, caches warm (and once
+in a turn cold). Scan and Loop are ONNX's own; unrolled writes every frame out; the folds are
+matrix products, with constants of a channel's own or of a head's; the convolution truncates the
+impulse response at 128 taps (the poles here decay within it, so that it computes the same);
+custom is todm's operator, built for each instruction set that this machine has. The roofline is
+what the recurrence's and the fold's arithmetic would take at the rate of this core's matrix
+products, measured in the same turns.
 
 CPU time of the process: other work on a shared machine takes turns with it, not shares. The least
 time is the fairest figure, the median stands beside it.

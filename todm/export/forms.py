@@ -61,11 +61,7 @@ def write_forms(
             if "int8" in target.schemes:
                 entry["int8_linears"] = quantise_parts(folder)
         else:
-            coverage = export_pte(model, folder / PTE, target.scan_form)
-            entry["delegation"] = {
-                name: c.to_json() | {"fraction": round(c.fraction, 4)}
-                for name, c in coverage.items()
-            }
+            entry |= export_pte(model, contract, target, folder / PTE).told()
         told[target.form] = entry | {"seconds": round(time.perf_counter() - start_s, 2)}
     return told
 
