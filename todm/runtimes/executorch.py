@@ -35,7 +35,7 @@ def _quiet_stderr() -> Iterator[None]:
             os.close(saved)
 
 
-def _load_kernels(library: Path) -> None:
+def load_kernels(library: Path) -> None:
     """Load a library of kernels into the process; it registers them itself.
 
     Raises:
@@ -60,7 +60,7 @@ def _load_methods(path: Path, threads: int, library: Path | None) -> dict[str, A
         with _quiet_stderr():
             portable_lib._unsafe_reset_threadpool(threads)
             if library is not None:
-                _load_kernels(library)
+                load_kernels(library)
             program = Runtime.get().load_program(str(path))
             return {part: program.load_method(part) for part in PARTS}
     except (RuntimeError, ValueError, OSError) as error:
