@@ -25,6 +25,10 @@ def export(
             help="How the graphs hold the scan; custom needs `make native` [by the device].",
         ),
     ] = None,
+    also: Annotated[
+        list[Literal["coreml", "ethos_u55"]] | None,
+        typer.Option("--also", help="Add a program for an accelerator; it is exported, not run."),
+    ] = None,
     device: MaybeDevice = None,
     audio: Audio = None,
     corpus: MaybeCorpus = None,

@@ -11,6 +11,8 @@ from todm.core.specs import ScanForm
 from todm.core.value import Value
 
 Form = Literal["onnx", "executorch"]
+Accelerator = Literal["coreml", "ethos_u55"]
+"""For which a bundle may hold a further ExecuTorch program, compiled here and run elsewhere."""
 
 
 class ExportTarget(Value):

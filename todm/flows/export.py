@@ -8,7 +8,7 @@ from todm.core.artifact import Artifact, load_artifact
 from todm.core.errors import ConfigError
 from todm.core.profile import DeviceProfile
 from todm.core.specs import ScanForm, SubnetSpec
-from todm.core.target import targets_for
+from todm.core.target import Accelerator, targets_for
 from todm.export.run import run
 from todm.features.wav import read_audio
 from todm.flows.speech import speech_for
@@ -28,6 +28,7 @@ def export_subnet(
     audio: Sequence[Path] = (),
     corpus: Path | None = None,
     scan_form: ScanForm | None = None,
+    accelerators: Sequence[Accelerator] = (),
 ) -> Artifact:
     """Export a subnet in its device's form, or another, and check parity on speech.
 
@@ -39,6 +40,7 @@ def export_subnet(
         audio: Recordings of real speech; without any the dev split of the corpus.
         corpus: A prepared corpus; None takes the one in the subnet's lineage.
         scan_form: How the graphs hold the scan; None is the device's.
+        accelerators: For which programs are added that nothing here can run.
 
     Raises:
         ConfigError: no device and no target, or the device wants another chunk.
@@ -56,6 +58,7 @@ def export_subnet(
         _name(speech, audio, corpus),
         out,
         profile=device,
+        accelerators=accelerators,
     )
 
 
