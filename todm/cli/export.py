@@ -46,6 +46,7 @@ def export(
     """
     from todm.cli.output import say_artifact
     from todm.core.profile import load_profile
+    from todm.core.target import FormWish
 
     profile = None if device is None else load_profile(device)
 
@@ -59,7 +60,7 @@ def export(
         profile=profile,
         audio=audio or [],
         corpus=corpus,
-        scan_form=scan,
+        wish=FormWish(scan_form=scan, accelerators=tuple(also or ())),
     )
     size = sum(artifact.file(name).stat().st_size for name in artifact.manifest.files)
     say_artifact(

@@ -15,6 +15,14 @@ Accelerator = Literal["coreml", "ethos_u55"]
 """For which a bundle may hold a further ExecuTorch program, compiled here and run elsewhere."""
 
 
+class FormWish(Value):
+    """What a user may ask of an export beyond its device."""
+
+    scan_form: ScanForm | None = None
+    """None: the device's."""
+    accelerators: tuple[Accelerator, ...] = ()
+
+
 class ExportTarget(Value):
     """One exported form of a subnet."""
 

@@ -7,8 +7,8 @@ from typing import Literal
 from todm.core.artifact import Artifact, load_artifact
 from todm.core.errors import ConfigError
 from todm.core.profile import DeviceProfile
-from todm.core.specs import ScanForm, SubnetSpec
-from todm.core.target import Accelerator, targets_for
+from todm.core.specs import SubnetSpec
+from todm.core.target import FormWish, targets_for
 from todm.export.run import run
 from todm.features.wav import read_audio
 from todm.flows.speech import speech_for
@@ -27,8 +27,7 @@ def export_subnet(
     profile: DeviceProfile | None = None,
     audio: Sequence[Path] = (),
     corpus: Path | None = None,
-    scan_form: ScanForm | None = None,
-    accelerators: Sequence[Accelerator] = (),
+    wish: FormWish | None = None,
 ) -> Artifact:
     """Export a subnet in its device's form, or another, and check parity on speech.
 
@@ -39,8 +38,7 @@ def export_subnet(
         profile: The device; None takes the one that the subnet was extracted for.
         audio: Recordings of real speech; without any the dev split of the corpus.
         corpus: A prepared corpus; None takes the one in the subnet's lineage.
-        scan_form: How the graphs hold the scan; None is the device's.
-        accelerators: For which programs are added that nothing here can run.
+        wish: What the device does not say of the forms.
 
     Raises:
         ConfigError: no device and no target, or the device wants another chunk.
@@ -48,17 +46,17 @@ def export_subnet(
         GateError: parity failed.
     """
     source = load_artifact(subnet, "subnet")
-    device = profile or stored_profile(source)
+    device, wish = profile or stored_profile(source), wish or FormWish()
     _same_chunk(source, device)
     speech = speech_for(subnet, audio, corpus, ENOUGH_S, "dev")
     return run(
         subnet,
-        targets_for(device, target, scan_form),
+        targets_for(device, target, wish.scan_form),
         [read_audio(path) for path in speech],
         _name(speech, audio, corpus),
         out,
         profile=device,
-        accelerators=accelerators,
+        accelerators=wish.accelerators,
     )
 
 
