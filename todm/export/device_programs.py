@@ -189,7 +189,7 @@ def _calibrate(
     state_1S, left = torch.zeros(1, contract.state_floats), CALIBRATION_CHUNKS
     context_1C = torch.zeros(1, contract.context_size, dtype=torch.int64)
     for features_RF in speech:
-        chunks = torch.from_numpy(features_RF).split(contract.input_frames)
+        chunks = torch.split(torch.from_numpy(features_RF), contract.input_frames)
         for number, x_TF in enumerate(chunks[: max(0, left)]):
             if x_TF.shape[0] < contract.input_frames:
                 continue
