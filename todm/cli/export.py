@@ -26,7 +26,7 @@ def export(
         ),
     ] = None,
     also: Annotated[
-        list[Literal["coreml", "ethos_u55"]] | None,
+        Literal["coreml", "ethos_u55"] | None,
         typer.Option("--also", help="Add a program for an accelerator; it is exported, not run."),
     ] = None,
     device: MaybeDevice = None,
@@ -60,7 +60,7 @@ def export(
         profile=profile,
         audio=audio or [],
         corpus=corpus,
-        wish=FormWish(scan_form=scan, accelerators=tuple(also or ())),
+        wish=FormWish(scan_form=scan, accelerators=() if also is None else (also,)),
     )
     size = sum(artifact.file(name).stat().st_size for name in artifact.manifest.files)
     say_artifact(
