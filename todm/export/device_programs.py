@@ -24,13 +24,7 @@ from todm.core.errors import MissingExtraError
 from todm.core.target import Accelerator
 from todm.core.value import Value
 from todm.export.coverage import Delegation, delegation_of
-from todm.export.fold import (
-    JoinerStep,
-    PredictorStep,
-    StreamingEncoder,
-    example_features,
-    example_state,
-)
+from todm.export.executorch import traced_methods
 from todm.export.pte_contract import METHOD, contract_tensor
 from todm.export.quiet import quiet_exporter
 from todm.models.rnnt import Transducer
@@ -80,7 +74,8 @@ def export_device_program(
         match accelerator:
             case "coreml":
                 partitioner = _coreml()
-                programs = {n: _traced(m, inputs) for n, (m, inputs) in _parts(model).items()}
+                methods = traced_methods(model)
+                programs = {n: _traced(m, inputs) for n, (m, inputs) in methods.items()}
             case "ethos_u55":
                 partitioner = _ethos()
                 programs = _quantised(model, contract, speech)
@@ -109,17 +104,6 @@ def _lower(
         partitioner={name: [partitioner()] for name in programs},
         constant_methods={METHOD: contract_tensor(contract)},
     )
-
-
-def _parts(model: Transducer) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
-    spec = model.spec
-    row_1J = torch.zeros(1, spec.joiner_dim)
-    context_1C = torch.zeros(1, spec.predictor.context_size, dtype=torch.int64)
-    return {
-        "encoder": (StreamingEncoder(model), (example_features(spec, 1), example_state(spec, 1))),
-        "decoder": (PredictorStep(model), (context_1C,)),
-        "joiner": (JoinerStep(model), (row_1J, row_1J.clone())),
-    }
 
 
 def _traced(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
@@ -166,7 +150,7 @@ def _quantised(
     )
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-    parts = _parts(model)
+    parts = traced_methods(model)
     prepared: dict[str, Any] = {}
     for name, (module, inputs) in parts.items():
         quantizer = EthosUQuantizer(_ethos_spec())

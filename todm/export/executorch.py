@@ -4,6 +4,7 @@ Shapes are static, one stream; the state row goes in and comes out, nothing is m
 operator that XNNPACK does not take runs in portable code; ``export.coverage`` judges how many may.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,10 @@ class ProgramFigures(Value):
         return told | ({"warnings": list(self.warnings)} if self.warnings else {})
 
 
+Traced = Mapping[str, tuple[nn.Module, tuple[torch.Tensor, ...]]]
+"""Modules by the name of their method, with example inputs of its static shapes."""
+
+
 def export_pte(
     model: Transducer, contract: StreamContract, target: ExportTarget, out: Path
 ) -> ProgramFigures:
@@ -55,51 +60,61 @@ def export_pte(
         MissingExtraError: executorch is not installed.
         GateError: XNNPACK leaves products to portable code.
     """
-    with quiet_exporter(), torch.no_grad():
-        manager, coverage = _lower(trace_methods(model, target), contract)
-        warnings = require_coverage(coverage, "XNNPACK")
-        program = manager.to_executorch()
-        out.write_bytes(program.buffer)
-    planned = planned_bytes(program)
-    return ProgramFigures(
-        delegation=coverage,
-        planned_bytes={name: planned[name] for name in coverage},
-        warnings=tuple(warnings),
-    )
+    methods = traced_methods(model, GraphForm(target.scan_form))
+    return write_program(methods, out, {METHOD: contract_tensor(contract)})
 
 
-def trace_methods(model: Transducer, target: ExportTarget) -> dict[str, Any]:
-    """Return the exported program of each method, of one stream."""
+def traced_methods(model: Transducer, form: GraphForm | None = None) -> Traced:
+    """Return the three methods of one stream."""
     spec = model.spec
     row_1J = torch.zeros(1, spec.joiner_dim)
     context_1C = torch.zeros(1, spec.predictor.context_size, dtype=torch.int64)
-    encoder = StreamingEncoder(model, GraphForm(target.scan_form))
-    methods: dict[str, tuple[nn.Module, tuple[torch.Tensor, ...]]] = {
+    encoder = StreamingEncoder(model, form)
+    return {
         "encoder": (encoder, (example_features(spec, 1), example_state(spec, 1))),
         "decoder": (PredictorStep(model), (context_1C,)),
         "joiner": (JoinerStep(model), (row_1J, row_1J.clone())),
     }
-    return {
-        name: torch.export.export(module.eval().requires_grad_(False), inputs, strict=False)
-        for name, (module, inputs) in methods.items()
-    }
 
 
-def _lower(programs: dict[str, Any], contract: StreamContract) -> tuple[Any, dict[str, Delegation]]:
+def write_program(
+    methods: Traced, out: Path, constants: Mapping[str, torch.Tensor] | None = None
+) -> ProgramFigures:
+    """Write a program of named methods.
+
+    Args:
+        methods: Its methods.
+        out: The file.
+        constants: Further methods, which return a constant each.
+
+    Raises:
+        MissingExtraError: executorch is not installed.
+        GateError: XNNPACK leaves products to portable code.
+    """
     try:
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
     except ImportError as error:
         raise MissingExtraError("executorch", extra="executorch") from error
-    manager = to_edge_transform_and_lower(
-        programs,
-        partitioner={name: [XnnpackPartitioner()] for name in programs},
-        constant_methods={METHOD: contract_tensor(contract)},
+    with quiet_exporter(), torch.no_grad():
+        manager = to_edge_transform_and_lower(
+            {
+                name: torch.export.export(module.eval().requires_grad_(False), inputs, strict=False)
+                for name, (module, inputs) in methods.items()
+            },
+            partitioner={name: [XnnpackPartitioner()] for name in methods},
+            constant_methods=dict(constants or {}),
+        )
+        found = {n: delegation_of(manager.exported_program(n).graph_module) for n in methods}
+        warnings = require_coverage(found, "XNNPACK")
+        program = manager.to_executorch()
+        out.write_bytes(program.buffer)
+    planned = planned_bytes(program)
+    return ProgramFigures(
+        delegation=found,
+        planned_bytes={name: planned[name] for name in found},
+        warnings=tuple(warnings),
     )
-    coverage = {
-        name: delegation_of(manager.exported_program(name).graph_module) for name in programs
-    }
-    return manager, coverage
 
 
 def planned_bytes(program: Any) -> dict[str, int]:
