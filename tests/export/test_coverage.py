@@ -38,3 +38,10 @@ def test_many_small_pieces_are_warned_of_and_then_refused():
     assert "44% of 'decoder' (5 left)" in warned[0]
     with pytest.raises(GateError, match="at least 30%"):
         require_coverage({"decoder": method(1, {"aten_embedding_default": 5})}, "XNNPACK")
+
+
+def test_what_need_not_keep_pace_is_warned_of():
+    found = {"forecast": method(30, {"aten_convolution_default": 1})}
+    assert len(require_coverage(found, "XNNPACK", paced=False)) == 1
+    with pytest.raises(GateError, match="leaves everything"):
+        require_coverage({"forecast": method(0, {"a": 1}, delegates=0)}, "XNNPACK", paced=False)

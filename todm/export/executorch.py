@@ -78,7 +78,11 @@ def traced_methods(model: Transducer, form: GraphForm | None = None) -> Traced:
 
 
 def write_program(
-    methods: Traced, out: Path, constants: Mapping[str, torch.Tensor] | None = None
+    methods: Traced,
+    out: Path,
+    constants: Mapping[str, torch.Tensor] | None = None,
+    *,
+    paced: bool = True,
 ) -> ProgramFigures:
     """Write a program of named methods.
 
@@ -86,6 +90,7 @@ def write_program(
         methods: Its methods.
         out: The file.
         constants: Further methods, which return a constant each.
+        paced: It must keep up with a microphone, so that slow is refused.
 
     Raises:
         MissingExtraError: executorch is not installed.
@@ -106,7 +111,7 @@ def write_program(
             constant_methods=dict(constants or {}),
         )
         found = {n: delegation_of(manager.exported_program(n).graph_module) for n in methods}
-        warnings = require_coverage(found, "XNNPACK")
+        warnings = require_coverage(found, "XNNPACK", paced=paced)
         program = manager.to_executorch()
         out.write_bytes(program.buffer)
     planned = planned_bytes(program)
