@@ -18,6 +18,17 @@ def export(
         Literal["onnx", "executorch", "both"] | None,
         typer.Option("--target", help="Form; by default the one of the device's runtime."),
     ] = None,
+    scan: Annotated[
+        Literal["folded", "unrolled", "custom"] | None,
+        typer.Option(
+            "--scan",
+            help="How the graphs hold the scan; custom needs `make native` [by the device].",
+        ),
+    ] = None,
+    also: Annotated[
+        Literal["coreml", "ethos_u55"] | None,
+        typer.Option("--also", help="Add a program for an accelerator; it is exported, not run."),
+    ] = None,
     device: MaybeDevice = None,
     audio: Audio = None,
     corpus: MaybeCorpus = None,
@@ -35,6 +46,7 @@ def export(
     """
     from todm.cli.output import say_artifact
     from todm.core.profile import load_profile
+    from todm.core.target import FormWish
 
     profile = None if device is None else load_profile(device)
 
@@ -42,7 +54,13 @@ def export(
 
     place = out or Path("exports") / subnet.resolve().name
     artifact = export_subnet(
-        subnet, place, target=target, profile=profile, audio=audio or [], corpus=corpus
+        subnet,
+        place,
+        target=target,
+        profile=profile,
+        audio=audio or [],
+        corpus=corpus,
+        wish=FormWish(scan_form=scan, accelerators=() if also is None else (also,)),
     )
     size = sum(artifact.file(name).stat().st_size for name in artifact.manifest.files)
     say_artifact(

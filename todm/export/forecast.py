@@ -117,14 +117,10 @@ def _write_form(opened: OpenForecaster, target: ExportTarget, folder: Path) -> d
     if target.form == "onnx":
         ports = (PORTS[0][:count], PORTS[1])
         said = {"model_type": "todm_forecaster", "horizon_steps": str(spec.horizon_steps)}
-        write_graph(folder / ONNX, (module, inputs, [0] * count), ports, target.opset, said)
+        write_graph(folder / ONNX, (module, inputs, [0] * count), ports, target, said)
         return {"opset": target.opset}
-    coverage = write_program({METHOD: (module, inputs)}, folder / names.PTE)
-    return {
-        "delegation": {
-            name: c.to_json() | {"fraction": round(c.fraction, 4)} for name, c in coverage.items()
-        }
-    }
+    # A forecast is made now and then: XNNPACK leaves TPGN's convolution to portable code.
+    return write_program({METHOD: (module, inputs)}, folder / names.PTE, paced=False).told()
 
 
 def _write_values(opened: OpenForecaster, profile: DeviceProfile | None, folder: Path) -> None:

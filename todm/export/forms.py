@@ -16,6 +16,7 @@ from todm.export.onnx_quant import quantise_parts
 from todm.models.rnnt import Transducer
 from todm.runtimes.bundle import PARTS, PTE, Precision, loaded_names
 from todm.runtimes.executorch import ExecutorchSteps
+from todm.runtimes.native import native_library
 from todm.runtimes.ort import OrtSteps
 
 FORMS: tuple[tuple[Form, Precision], ...] = (
@@ -51,26 +52,29 @@ def write_forms(
     told: dict[str, Any] = {}
     for target in targets:
         start_s = time.perf_counter()
-        entry: dict[str, Any] = {"schemes": list(target.schemes)}
+        entry: dict[str, Any] = {"schemes": list(target.schemes), "scan_form": target.scan_form}
+        if target.custom_ops:
+            entry["custom_ops"] = list(target.custom_ops)
         if target.form == "onnx":
             export_onnx(model, contract, target, folder)
             entry["opset"] = target.opset
             if "int8" in target.schemes:
                 entry["int8_linears"] = quantise_parts(folder)
         else:
-            coverage = export_pte(model, folder / PTE)
-            entry["delegation"] = {
-                name: c.to_json() | {"fraction": round(c.fraction, 4)}
-                for name, c in coverage.items()
-            }
+            entry |= export_pte(model, contract, target, folder / PTE).told()
         told[target.form] = entry | {"seconds": round(time.perf_counter() - start_s, 2)}
     return told
 
 
 def open_forms(
-    folder: Path, contract: StreamContract
+    folder: Path, contract: StreamContract, targets: Sequence[ExportTarget] = ()
 ) -> tuple[dict[str, TransducerSteps], dict[str, TransducerSteps]]:
-    """Open a draft's graphs in their runtimes: the float32 forms, and the int8 ones, by name."""
+    """Open a draft's graphs in their runtimes: the float32 forms, and the int8 ones, by name.
+
+    Raises:
+        MissingBuildError: a target's scan is todm's operator, and its library was not built.
+    """
+    libraries = {t.form: native_library(t.form) for t in targets if t.scan_form == "custom"}
     exact: dict[str, TransducerSteps] = {}
     approximate: dict[str, TransducerSteps] = {}
     files = file_names(folder)
@@ -79,10 +83,14 @@ def open_forms(
         if loaded is None:
             continue
         if form == "executorch":
-            exact["executorch"] = ExecutorchSteps(folder / PTE, contract)
+            exact["executorch"] = ExecutorchSteps(
+                folder / PTE, contract, library=libraries.get(form)
+            )
             continue
         steps = OrtSteps(
-            {part: folder / name for part, name in zip(PARTS, loaded, strict=False)}, contract
+            {part: folder / name for part, name in zip(PARTS, loaded, strict=False)},
+            contract,
+            library=libraries.get(form),
         )
         if precision == "fp32":
             exact["ort"] = steps

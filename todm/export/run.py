@@ -14,9 +14,11 @@ from todm.core.errors import GateError, InputError
 from todm.core.profile import DeviceProfile
 from todm.core.report import Report
 from todm.core.specs import SubnetSpec
-from todm.core.target import ExportTarget
+from todm.core.target import Accelerator, ExportTarget
+from todm.decode.streaming import padded_features
 from todm.decode.tokens import write_tokens_txt
 from todm.export.card import write_card
+from todm.export.device_programs import export_device_program
 from todm.export.forms import (
     bundle_bytes,
     check_targets,
@@ -42,6 +44,7 @@ def run(
     out: Path,
     *,
     profile: DeviceProfile | None = None,
+    accelerators: Sequence[Accelerator] = (),
 ) -> Artifact:
     """Export a subnet in the targets' forms and check parity on real speech.
 
@@ -52,6 +55,7 @@ def run(
         audio_source: Where they come from, for the lineage.
         out: The bundle's folder.
         profile: The device that it is for; stored inside.
+        accelerators: For which programs are added that nothing here can run.
 
     Raises:
         InputError: less than 60 s of speech.
@@ -68,15 +72,32 @@ def run(
         told = write_forms(opened.model, contract, targets, draft.path)
         _write_values(opened, contract, profile, draft.path)
         reference = EagerSteps(opened.model, opened.spec, contract)
-        report = check_parity(reference, *open_forms(draft.path, contract), audio)
+        report = check_parity(reference, *open_forms(draft.path, contract, targets), audio)
         require(report, out)
         report.write_json(draft.path / names.PARITY)
+        unrun = _device_programs(opened, contract, accelerators, audio, draft.path)
         draft.parents = {**opened.artifact.manifest.parents, **draft.parents}
         heard = {"audio_source": audio_source, "audio_s": round(audio_s, 2)}
         figures = _figures(opened.spec, contract, draft.path)
-        draft.body = _lineage(opened, profile) | figures | heard | {"forms": told}
+        draft.body = _lineage(opened, profile) | figures | heard | unrun | {"forms": told}
         write_card(draft.path, out.name, draft.body, contract, report)
     return load_artifact(out, "bundle", verify=False)
+
+
+def _device_programs(
+    subnet: Subnet,
+    contract: StreamContract,
+    accelerators: Sequence[Accelerator],
+    audio: Sequence[Float[np.ndarray, " S"]],
+    folder: Path,
+) -> dict[str, Any]:
+    """Add programs for accelerators; return what was made of each, labelled, for the manifest."""
+    speech = [padded_features(samples_S, contract) for samples_S in audio] if accelerators else []
+    made = [
+        export_device_program(subnet.model, contract, accelerator, speech, folder).to_json()
+        for accelerator in accelerators
+    ]
+    return {"device_programs": made} if made else {}
 
 
 def _enough_speech(audio: Sequence[Float[np.ndarray, " S"]]) -> float:

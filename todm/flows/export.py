@@ -8,7 +8,7 @@ from todm.core.artifact import Artifact, load_artifact
 from todm.core.errors import ConfigError
 from todm.core.profile import DeviceProfile
 from todm.core.specs import SubnetSpec
-from todm.core.target import targets_for
+from todm.core.target import FormWish, targets_for
 from todm.export.run import run
 from todm.features.wav import read_audio
 from todm.flows.speech import speech_for
@@ -27,6 +27,7 @@ def export_subnet(
     profile: DeviceProfile | None = None,
     audio: Sequence[Path] = (),
     corpus: Path | None = None,
+    wish: FormWish | None = None,
 ) -> Artifact:
     """Export a subnet in its device's form, or another, and check parity on speech.
 
@@ -37,6 +38,7 @@ def export_subnet(
         profile: The device; None takes the one that the subnet was extracted for.
         audio: Recordings of real speech; without any the dev split of the corpus.
         corpus: A prepared corpus; None takes the one in the subnet's lineage.
+        wish: What the device does not say of the forms.
 
     Raises:
         ConfigError: no device and no target, or the device wants another chunk.
@@ -44,16 +46,17 @@ def export_subnet(
         GateError: parity failed.
     """
     source = load_artifact(subnet, "subnet")
-    device = profile or stored_profile(source)
+    device, wish = profile or stored_profile(source), wish or FormWish()
     _same_chunk(source, device)
     speech = speech_for(subnet, audio, corpus, ENOUGH_S, "dev")
     return run(
         subnet,
-        targets_for(device, target),
+        targets_for(device, target, wish.scan_form),
         [read_audio(path) for path in speech],
         _name(speech, audio, corpus),
         out,
         profile=device,
+        accelerators=wish.accelerators,
     )
 
 
