@@ -6,14 +6,15 @@ operator that XNNPACK does not take runs in portable code, 68 to 98 times slower
 delegate is refused.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from todm.core.errors import MissingExtraError, TodmError
 from todm.core.value import Value
+from todm.export.executorch_quant import Method
 from todm.export.fold import (
     JoinerStep,
     PredictorStep,
@@ -39,25 +40,29 @@ class Delegation(Value):
         return self.delegated_ops / max(1, self.delegated_ops + self.portable_ops)
 
 
-def export_pte(model: Transducer, out: Path) -> dict[str, Delegation]:
+def methods_of(model: Transducer) -> dict[str, Method]:
+    """Return the three methods of a network: module and inputs to trace it with."""
+    spec = model.spec
+    row_1J = torch.zeros(1, spec.joiner_dim)
+    context_1C = torch.zeros(1, spec.predictor.context_size, dtype=torch.int64)
+    encoder = StreamingEncoder(model)
+    return {
+        "encoder": (encoder.eval(), (example_features(spec, 1), example_state(spec, 1))),
+        "decoder": (PredictorStep(model).eval(), (context_1C,)),
+        "joiner": (JoinerStep(model).eval(), (row_1J, row_1J.clone())),
+    }
+
+
+def export_pte(methods: Mapping[str, Method], out: Path) -> dict[str, Delegation]:
     """Write the program and return each method's delegation.
 
     Raises:
         MissingExtraError: executorch is not installed.
         TodmError: a method came out without any delegate.
     """
-    spec = model.spec
-    row_1J = torch.zeros(1, spec.joiner_dim)
-    context_1C = torch.zeros(1, spec.predictor.context_size, dtype=torch.int64)
-    encoder = StreamingEncoder(model)
-    methods: dict[str, tuple[nn.Module, tuple[torch.Tensor, ...]]] = {
-        "encoder": (encoder, (example_features(spec, 1), example_state(spec, 1))),
-        "decoder": (PredictorStep(model), (context_1C,)),
-        "joiner": (JoinerStep(model), (row_1J, row_1J.clone())),
-    }
     with quiet_exporter(), torch.no_grad():
         programs = {
-            name: torch.export.export(module.eval().requires_grad_(False), inputs, strict=False)
+            name: torch.export.export(module.requires_grad_(False), inputs, strict=False)
             for name, (module, inputs) in methods.items()
         }
         manager, coverage = _lower(programs)
