@@ -137,5 +137,9 @@ class GateConfig(Value):
 class ExportConfig(Value):
     """How an export quantizes and what it demands of the result."""
 
+    precisions: tuple[PrecisionName, ...] | None = None
+    """Beside fp32; None takes the form's own: int8 of ONNX, none of ExecuTorch."""
+    ungated: bool = False
+    """Ship quantized forms whose accuracy nobody measured; the card says so."""
     schemes: SchemeSettings = SchemeSettings()
     gate: GateConfig = GateConfig()

@@ -58,9 +58,7 @@ def target_of(
             f"{form} has no {', '.join(unknown)}; it has {', '.join(SCHEMES_OF_FORM[form])}"
         )
     known = settings or SchemeSettings()
-    schemes = [
-        Float32() if name == "fp32" else getattr(known, f"{form}_{name}") for name in names
-    ]
+    schemes = [Float32() if name == "fp32" else getattr(known, f"{form}_{name}") for name in names]
     return ExportTarget(form=form, schemes=tuple(schemes))
 
 

@@ -131,9 +131,10 @@ def _8da4w(module: nn.Module, group_size: int, names: Sequence[str]) -> nn.Modul
         )
     copied = copy.deepcopy(module).eval().requires_grad_(False)
     config = Int8DynamicActivationIntxWeightConfig(
-        weight_dtype=torch.int4, weight_granularity=PerGroup(group_size)
+        weight_dtype=torch.int4,  # type: ignore[attr-defined]  # torch has it, its stubs not
+        weight_granularity=PerGroup(group_size),
     )
-    quantize_(copied, config, filter_fn=lambda child, name: name in names)
+    quantize_(copied, config, filter_fn=lambda _, name: name in names)
     return copied
 
 

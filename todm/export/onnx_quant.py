@@ -67,9 +67,13 @@ def layer_names(folder: Path) -> tuple[str, ...]:
 
 
 def quantise_parts(
-    folder: Path, scheme: OnnxScheme, feeds: Mapping[str, Feeds] | None = None
+    folder: Path,
+    scheme: OnnxScheme,
+    feeds: Mapping[str, Feeds] | None = None,
+    *,
+    out: Path | None = None,
 ) -> dict[str, int]:
-    """Write the scheme's files beside the float32 ones; return the linears taken of each part.
+    """Write the scheme's files; return the linears taken of each part.
 
     A part without linears gets no file: devices load its float32 file in both forms.
 
@@ -77,11 +81,12 @@ def quantise_parts(
         folder: Holds the float32 graphs.
         scheme: What to make of them.
         feeds: By part, the inputs that static ranges are calibrated with.
+        out: Where the files go; by default beside the float32 ones.
     """
     return {
         part: quantise(
             folder / onnx_name(part, "fp32"),
-            folder / onnx_name(part, scheme.precision),
+            (out or folder) / onnx_name(part, scheme.precision),
             scheme,
             part=part,
             feeds=() if feeds is None else feeds[part],
@@ -187,7 +192,9 @@ def _int4(source: Path, out: Path, scheme: OnnxInt4, names: Sequence[str]) -> No
         block_size=scheme.block_size,
         is_symmetric=scheme.symmetric,
         accuracy_level=scheme.accuracy_level or None,
-        nodes_to_include=_split_gemms(names),
+        nodes_to_exclude=[
+            n.name for n in plain.model.graph.node if n.name not in _split_gemms(names)
+        ],
         op_types_to_quantize=("MatMul",),
     )
     quantizer.process()
@@ -226,9 +233,7 @@ def _check(out: Path, scheme: OnnxScheme, wanted: int) -> None:
                 for node in graph.node
                 if node.op_type == "DequantizeLinear" and node.input[0] in matrices
             }
-            found = sum(
-                n.op_type in LINEAR_OPS and n.input[1] in unpacked for n in graph.node
-            )
+            found = sum(n.op_type in LINEAR_OPS and n.input[1] in unpacked for n in graph.node)
         case OnnxFloat16():
             found = len({name for name in narrow if name in matrices})
         case _:
