@@ -1,7 +1,6 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
 from tiny_bundle import AUDIO_SOURCE, UNGATED, babble, random_model, write_subnet
 

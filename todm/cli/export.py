@@ -22,8 +22,13 @@ def export(
     audio: Audio = None,
     corpus: MaybeCorpus = None,
     precision: Annotated[
-        list[Literal["fp32", "int8", "int8_static", "int4", "fp16"]] | None,
-        typer.Option("--precision", help="Beside fp32; may be repeated [the form's own]."),
+        list[str] | None,
+        typer.Option(
+            "--precision",
+            metavar="NAME",
+            help="fp32, int8, int8_static, int4 or fp16, beside fp32; may be repeated "
+            "[int8 of ONNX, none of ExecuTorch].",
+        ),
     ] = None,
     ungated: Annotated[
         bool,
@@ -51,7 +56,9 @@ def export(
     from todm.core.quantization import ExportConfig
 
     profile = None if device is None else load_profile(device)
-    asked = ExportConfig(precisions=tuple(precision) if precision else None, ungated=ungated)
+    asked = ExportConfig.parse(
+        {"precisions": precision or None, "ungated": ungated}, where="--precision"
+    )
     config = apply_overrides(asked, sets or [])
 
     from todm.flows.export import export_subnet
