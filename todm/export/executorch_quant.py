@@ -1,12 +1,13 @@
 """Schemes of an ExecuTorch program: linears alone, by XNNPACK's quantizer or torchao's 8da4w.
 
-XNNPACK's quantizer would also take the scan and the state where it is set globally; here each
-linear is named to it, so that nothing else can be taken. Layers are called as in ``onnx_quant``:
-part and module, ``encoder.blocks.0.ffn_in``.
+XNNPACK's quantizer would also take the scan and the state where it is set globally; here it is
+shown the linears that are named, so that nothing else can be taken. Layers are called as in
+``onnx_quant``: part and module, ``encoder.blocks.0.ffn_in``.
 """
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, assert_never
 
 import numpy as np
@@ -101,19 +102,31 @@ def _pt2e(
             XNNPACKQuantizer,
             get_symmetric_quantization_config,
         )
+        from torchao.quantization.pt2e import MinMaxObserver
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     except ImportError as error:
         raise MissingExtraError("executorch", extra="executorch") from error
     quantizer = XNNPACKQuantizer()
     config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic)
-    for name in names:
-        quantizer.set_module_name(name, config)
+    if not dynamic:
+        # Least and largest value, as ONNX Runtime's calibration: no range is cut that speech had.
+        observer = MinMaxObserver.with_args(eps=2**-12)
+        ranges = replace(config.input_activation, observer_or_fake_quant_ctr=observer)
+        config = replace(config, input_activation=ranges, output_activation=ranges)
+    quantizer.set_operator_type(torch.ops.aten.linear.default, config)
+    quantizer.set_filter_function(lambda node: _module_of(node) in names)
     graph = torch.export.export(module.eval().requires_grad_(False), inputs, strict=False)
     prepared = prepare_pt2e(graph.module(), quantizer)
     for feed in feeds:
         prepared(*feed)
     converted: nn.Module = convert_pt2e(prepared)
     return converted
+
+
+def _module_of(node: Any) -> str:
+    """Return the module that a node of an exported graph came from."""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    return str(stack[-1][0]) if stack else ""
 
 
 def _8da4w(module: nn.Module, group_size: int, names: Sequence[str]) -> nn.Module:

@@ -180,12 +180,9 @@ def _static(
 
 
 def _int4(source: Path, out: Path, scheme: OnnxInt4, names: Sequence[str]) -> None:
-    onnx = import_onnx()
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
-    from onnxruntime.quantization.onnx_model import ONNXModel
 
-    plain = ONNXModel(onnx.load(str(source)))
-    plain.replace_gemm_with_matmul()
+    plain = _without_gemms(source)
     quantizer = MatMulNBitsQuantizer(
         plain.model,
         bits=4,
@@ -202,16 +199,41 @@ def _int4(source: Path, out: Path, scheme: OnnxInt4, names: Sequence[str]) -> No
 
 
 def _float16(source: Path, out: Path, names: Collection[str]) -> None:
-    onnx = import_onnx()
-    from onnxruntime.transformers.float16 import convert_float_to_float16
+    """Multiply in float16 between two casts.
 
-    proto = onnx.load(str(source))
-    converted = convert_float_to_float16(
-        proto,
-        keep_io_types=True,
-        node_block_list=[node.name for node in proto.graph.node if node.name not in names],
-    )
-    onnx.save(converted, str(out))
+    onnxruntime's converter would round the graph's inputs, the state among them, as well.
+    """
+    onnx = import_onnx()
+    helper, half = onnx.helper, onnx.TensorProto.FLOAT16
+    plain = _without_gemms(source)
+    graph, taken = plain.model.graph, set(_split_gemms(list(names)))
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    nodes = []
+    for node in graph.node:
+        if node.name not in taken:
+            nodes.append(node)
+            continue
+        x, weight, y = node.input[0], weights[node.input[1]], node.output[0]
+        narrow = onnx.numpy_helper.to_array(weight).astype(np.float16)
+        weight.CopyFrom(onnx.numpy_helper.from_array(narrow, weight.name))
+        node.input[0], node.output[0] = f"{node.name}.x16", f"{node.name}.y16"
+        into = helper.make_node("Cast", [x], [node.input[0]], f"{node.name}.to16", to=half)
+        back = helper.make_node(
+            "Cast", [node.output[0]], [y], f"{node.name}.to32", to=onnx.TensorProto.FLOAT
+        )
+        nodes += [into, node, back]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.save(plain.model, str(out))
+
+
+def _without_gemms(source: Path) -> Any:
+    """Return an onnxruntime ``ONNXModel`` whose Gemms are products and additions."""
+    from onnxruntime.quantization.onnx_model import ONNXModel
+
+    plain = ONNXModel(import_onnx().load(str(source)))
+    plain.replace_gemm_with_matmul()
+    return plain
 
 
 def _check(out: Path, scheme: OnnxScheme, wanted: int) -> None:
