@@ -92,7 +92,12 @@ def drift_figures(name: str, bundles: Sequence[Path]) -> tuple[list[Measurement]
         note = f"{record.audio_s / 60:.3g} min of joined dev speech against {record.reference}"
         figures = {"rel_rms": record.rel_rms, "last_over_first": record.last_over_first}
         measurements += [
-            Measurement(name=f"{name}.{precision}.{figure}", value=value, unit="", note=note)
+            Measurement(
+                name=f"{name}.{precision}.{figure}",
+                value=value,
+                unit="",
+                note=f"{value:.3g}; {note}",
+            )  # fmt: skip
             for figure, value in figures.items()
         ]
         verdicts += [
