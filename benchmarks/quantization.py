@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from pages import everything, made_with
 from quantization_speed import QUICK_SIZES, SIZES, cost_gap, linears_ratio
 from quantization_speed import measure as measure_speed
 from quantization_wer import Rows, deltas, heard, pooled_verdict, test_sets
-from spine_table import everything, made_with
 
 from todm.core.artifact import Artifact, is_complete, load_artifact
 from todm.core.errors import ConfigError, GateError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_bundle import formed_spec, made
+from tiny_bundle import formed_spec, gated_spec, linear_spec, made
 
 from todm.decode.greedy import first_mismatch
 from todm.decode.streaming import Transcript
@@ -42,7 +42,11 @@ print(json.dumps([pushed(3200), pushed(777), whole]))
 """
 
 
-@pytest.fixture(scope="module", params=[(), (formed_spec(),)], ids=["plain", "forms"])
+@pytest.fixture(
+    scope="module",
+    params=[(), (formed_spec(),), (gated_spec(),), (linear_spec(),)],
+    ids=["plain", "forms", "gated", "linear"],
+)
 def heard(request, tmp_path_factory):
     """What each runtime makes of a tiny net, and of one with every form of the mixer."""
     tiny = made(*request.param)

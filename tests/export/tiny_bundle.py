@@ -13,7 +13,7 @@ import torch
 from todm.core.artifact import write_artifact
 from todm.core.contract import contract_of
 from todm.core.quantization import GateConfig
-from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
+from todm.core.specs import BlockSpec, LSSLSpec, MHSSMSpec, PGNSpec, PredictorSpec, SubnetSpec
 from todm.core.target import target_of
 from todm.decode.tokens import TokenTable
 from todm.export.assure import Assurance
@@ -54,6 +54,35 @@ def formed_spec():
     return unequal_spec().model_copy(update={"blocks": blocks, "lookahead_frames": 3})
 
 
+def gated_spec():
+    """Parallel gated networks as mixers, all unequal, and as predictor with the longest window."""
+    sizes = ((0, 48, 4, 6), (2, 64, 8, 16), (3, 32, 3, 1))
+    blocks = tuple(
+        BlockSpec(
+            source_layer=layer,
+            ffn_dim=ffn,
+            mixer=PGNSpec(num_heads=heads, head_dim=4, window=window),
+        )
+        for layer, ffn, heads, window in sizes
+    )
+    predictor = PredictorSpec(kind="pgn", embed_dim=24, context_size=5)
+    return unequal_spec().model_copy(update={"blocks": blocks, "predictor": predictor})
+
+
+def linear_spec():
+    """Linear state-space layers, all unequal, of every way to train."""
+    mixers = (
+        LSSLSpec(num_heads=4, head_dim=4, state_dim=4),
+        LSSLSpec(num_heads=7, head_dim=4, state_dim=2, learn="fixed", gating="none"),
+        LSSLSpec(num_heads=2, head_dim=4, state_dim=9, learn="dt", state="lagt", alpha=1.0),
+    )
+    blocks = tuple(
+        block.model_copy(update={"mixer": mixer})
+        for block, mixer in zip(unequal_spec().blocks, mixers, strict=True)
+    )
+    return unequal_spec().model_copy(update={"blocks": blocks})
+
+
 @torch.no_grad()
 def random_model(seed=2, spec=None):
     """Random weights, scaled so that many different tokens come out."""
@@ -63,7 +92,12 @@ def random_model(seed=2, spec=None):
     model.encoder.front.istd.fill_(0.25)
     model.joiner.from_encoder.weight.mul_(4.0)
     model.joiner.from_predictor.weight.mul_(4.0)
-    model.predictor.conv.mul_(2.0)
+    history = (
+        model.predictor.conv
+        if spec is None or spec.predictor.kind == "stateless"
+        else (model.predictor.pgn.taps)
+    )
+    history.mul_(2.0)
     model.joiner.to_vocab.weight.mul_(4.0)
     model.joiner.to_vocab.bias[0] += 2.0
     # Fresh norms are all alike: a mix-up would not show, and exporters store equal tensors once.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from todm.core.errors import MissingExtraError, TodmError
 from todm.core.value import Value
@@ -53,8 +54,18 @@ def methods_of(model: Transducer) -> dict[str, Method]:
     }
 
 
-def export_pte(methods: Mapping[str, Method], out: Path) -> dict[str, Delegation]:
-    """Write the program and return each method's delegation.
+def export_pte(model: Transducer, out: Path) -> dict[str, Delegation]:
+    """Write the float32 program of a network and return each method's delegation.
+
+    Raises:
+        MissingExtraError: executorch is not installed.
+        TodmError: a method came out without any delegate.
+    """
+    return write_program(methods_of(model), out)
+
+
+def write_program(methods: Mapping[str, Method], out: Path) -> dict[str, Delegation]:
+    """Write a program of named methods, each a module with example inputs of its static shapes.
 
     Raises:
         MissingExtraError: executorch is not installed.
@@ -62,7 +73,7 @@ def export_pte(methods: Mapping[str, Method], out: Path) -> dict[str, Delegation
     """
     with quiet_exporter(), torch.no_grad():
         programs = {
-            name: torch.export.export(module.requires_grad_(False), inputs, strict=False)
+            name: torch.export.export(_fixed(module), inputs, strict=False)
             for name, (module, inputs) in methods.items()
         }
         manager, coverage = _lower(programs)
@@ -71,6 +82,12 @@ def export_pte(methods: Mapping[str, Method], out: Path) -> dict[str, Delegation
                 raise TodmError(f"{out}: XNNPACK takes nothing of the method {name!r}; not shipped")
         out.write_bytes(manager.to_executorch().buffer)
     return coverage
+
+
+def _fixed(module: nn.Module) -> nn.Module:
+    """Return a module without dropout and gradients; an exported graph has no modes to choose."""
+    module = module if isinstance(module, torch.fx.GraphModule) else module.eval()
+    return module.requires_grad_(False)
 
 
 def _lower(programs: dict[str, Any]) -> tuple[Any, dict[str, Delegation]]:

@@ -14,10 +14,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from todm.core.errors import TodmError
 from todm.core.specs import SUBSAMPLING, SubnetSpec
+from todm.export.tabulate import TabulatedPGN
 from todm.layers.block import Block
 from todm.layers.elastic import dense, dense_linear
 from todm.models.encoder import state_views
+from todm.models.predictor import PGNPredictor, Predictor, StatelessPredictor
 from todm.models.rnnt import Transducer
 
 
@@ -68,12 +71,23 @@ class StreamingEncoder(nn.Module):
         return self.to_joiner(self.norm(x_NLD)), row_NS
 
 
+def _plain(predictor: Predictor) -> StatelessPredictor | TabulatedPGN:
+    """Return a copy for export."""
+    match predictor:
+        case StatelessPredictor():
+            return copy.deepcopy(predictor)
+        case PGNPredictor():
+            return TabulatedPGN(predictor)
+        case _:
+            raise TodmError(f"no export of a predictor {type(predictor).__name__}")
+
+
 class PredictorStep(nn.Module):
     """The predictor and the joiner's projection of it: ids (N, C) to (N, J)."""
 
     def __init__(self, model: Transducer) -> None:
         super().__init__()
-        self.predictor = copy.deepcopy(model.predictor)
+        self.predictor = _plain(model.predictor)
         self.to_joiner = dense_linear(model.joiner.from_predictor)
 
     def forward(self, context_NC: Tensor) -> Tensor:

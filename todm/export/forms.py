@@ -11,7 +11,7 @@ from todm.core.quality import isa_label
 from todm.core.report import environment
 from todm.core.target import SCHEMES_OF_FORM, ExportTarget, Form
 from todm.decode.steps import TransducerSteps
-from todm.export.executorch import Delegation, export_pte, methods_of
+from todm.export.executorch import Delegation, export_pte
 from todm.export.onnx_graph import export_onnx
 from todm.export.schemes import form_of, open_form
 from todm.models.rnnt import Transducer
@@ -54,7 +54,7 @@ def write_forms(
             export_onnx(model, contract, target, folder)
             entry["opset"] = target.opset
         else:
-            coverage = export_pte(methods_of(model), folder / PTE)
+            coverage = export_pte(model, folder / PTE)
             entry["delegation"] = shares(coverage)
         told[target.form] = entry | {"seconds": round(time.perf_counter() - start_s, 2)}
     return told

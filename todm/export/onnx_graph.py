@@ -4,7 +4,7 @@ Ports follow sherpa-onnx's ``lstm`` model type, which matches them by position: 
 encoder_out, next_h, next_c; decoder y to decoder_out; joiner encoder_out, decoder_out to logit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +85,7 @@ def export_onnx(
     keys, paths = metadata(contract), {}
     for part, (module, inputs, axes) in parts.items():
         paths[part] = out / onnx_name(part, "fp32")
-        program = _trace(module, inputs, axes, _PORTS[part], target.opset)
-        strip_notes(program.model)
-        for key, value in keys[part].items():
-            program.model.metadata_props[key] = value
-        program.save(str(paths[part]), external_data=False)
-        check_graph(paths[part], target.opset)
+        write_graph(paths[part], (module, inputs, axes), _PORTS[part], target.opset, keys[part])
     return paths
 
 
@@ -99,6 +94,33 @@ _PORTS = {
     "decoder": (("y",), ("decoder_out",)),
     "joiner": (("encoder_out", "decoder_out"), ("logit",)),
 }
+
+
+def write_graph(
+    path: Path,
+    traced: tuple[nn.Module, tuple[Tensor, ...], Sequence[int]],
+    ports: tuple[Sequence[str], Sequence[str]],
+    opset: int,
+    metadata_props: Mapping[str, str],
+) -> None:
+    """Write one graph and check it.
+
+    Args:
+        path: The file.
+        traced: A module, its example inputs, and the axis of each that counts streams.
+        ports: Names of inputs and outputs.
+        opset: ONNX's.
+        metadata_props: What the file says of itself.
+
+    Raises:
+        TodmError: it holds an operator, type or opset that devices may lack.
+    """
+    program = _trace(*traced, ports, opset)
+    strip_notes(program.model)
+    for key, value in metadata_props.items():
+        program.model.metadata_props[key] = value
+    program.save(str(path), external_data=False)
+    check_graph(path, opset)
 
 
 def _trace(

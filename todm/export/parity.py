@@ -114,7 +114,13 @@ def _deviation(form: _Heard, reference: _Heard) -> Deviation:
 def _judge(
     name: str, form: _Heard, reference: _Heard, limits: tuple[float, float]
 ) -> list[Verdict]:
-    deviation = _deviation(form, reference)
+    return judge_deviation(name, _deviation(form, reference), limits, "encoder output")
+
+
+def judge_deviation(
+    name: str, deviation: Deviation, limits: tuple[float, float], note: str
+) -> list[Verdict]:
+    """Return the verdicts on both errors; ``note`` says what was compared."""
     values = {"rel_rms": deviation.rel_rms, "rel_max": deviation.rel_max}
     return [
         Verdict(
@@ -123,7 +129,7 @@ def _judge(
             limit=limit,
             value=value,
             unit="",
-            note="encoder output",
+            note=note,
         )
         for (figure, value), limit in zip(values.items(), limits, strict=True)
     ]

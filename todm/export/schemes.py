@@ -18,7 +18,7 @@ from todm.decode.steps import TransducerSteps
 from todm.export import executorch_quant, onnx_quant
 from todm.export.calibration import Calls, onnx_feeds, record_calls
 from todm.export.evidence import Samples
-from todm.export.executorch import Delegation, export_pte, methods_of
+from todm.export.executorch import Delegation, methods_of, write_program
 from todm.export.executorch_quant import Method, ModuleSteps
 from todm.export.sherpa import UNUSED_C_WIDTH
 from todm.models.rnnt import Transducer
@@ -65,7 +65,7 @@ class Workshop:
             return self._write_onnx(cast(OnnxScheme, scheme), self.folder)
         methods, taken = self._program(cast(XnnpackScheme, scheme))
         out = self.folder / pte_name(scheme.precision)
-        self.coverage[scheme.precision] = export_pte(methods, out)
+        self.coverage[scheme.precision] = write_program(methods, out)
         return taken
 
     def _write_onnx(self, scheme: OnnxScheme, out: Path) -> dict[str, int]:

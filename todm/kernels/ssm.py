@@ -194,13 +194,28 @@ def fft_size(frames: int) -> int:
 
 
 @without_autocast
+def ssm_convolve(
+    u_BTHP: Float[Tensor, "B T H P"],
+    k_HT: Float[Tensor, "H T"],
+    ahead_HA: Float[Tensor, "H A"] | None = None,
+    block_frames: int = 1,
+) -> Float[Tensor, "B T H P"]:
+    """Convolve a whole sequence in the form that suits its length; never in half precision."""
+    u_BTHP = widened(u_BTHP)
+    if u_BTHP.shape[1] <= TOEPLITZ_MAX_FRAMES:
+        return ssm_toeplitz(u_BTHP, k_HT, ahead_HA, block_frames)
+    y_BTHP = ssm_fft(u_BTHP, k_HT)
+    return y_BTHP if ahead_HA is None else y_BTHP + ssm_ahead(u_BTHP, ahead_HA, block_frames)
+
+
+@without_autocast
 def ssm_conv(
     u_BTHP: Float[Tensor, "B T H P"],
     modes: Modes,
     ahead: Modes | None = None,
     block_frames: int = 1,
 ) -> Float[Tensor, "B T H P"]:
-    """Run a whole sequence from the zero state in the form that suits its length.
+    """Run a whole sequence from the zero state.
 
     ``ahead`` are the modes of the scan against time in blocks, its skip zero. Computed and
     returned in float32 at least, whatever autocast says and u is.
@@ -211,10 +226,7 @@ def ssm_conv(
     ahead_HA = None
     if ahead is not None:
         ahead_HA = kernel(ahead, min(block_frames, frames) - 1).to(dtype)
-    if frames <= TOEPLITZ_MAX_FRAMES:
-        return ssm_toeplitz(u_BTHP, k_HT, ahead_HA, block_frames)
-    y_BTHP = ssm_fft(u_BTHP, k_HT)
-    return y_BTHP if ahead_HA is None else y_BTHP + ssm_ahead(u_BTHP, ahead_HA, block_frames)
+    return ssm_convolve(u_BTHP, k_HT, ahead_HA, block_frames)
 
 
 def _widened(modes: Modes) -> Modes:

@@ -33,7 +33,13 @@ def _quiet_stderr() -> Iterator[None]:
             os.close(saved)
 
 
-def _load_methods(path: Path, threads: int) -> dict[str, Any]:
+def load_methods(path: Path, threads: int, names: Sequence[str]) -> dict[str, Any]:
+    """Load methods of a program by name.
+
+    Raises:
+        ArtifactError: ExecuTorch refuses the program.
+        MissingExtraError: executorch is not installed.
+    """
     try:
         with _quiet_stderr():
             from executorch.extension.pybindings import portable_lib
@@ -44,7 +50,7 @@ def _load_methods(path: Path, threads: int) -> dict[str, Any]:
         with _quiet_stderr():
             portable_lib._unsafe_reset_threadpool(threads)
             program = Runtime.get().load_program(str(path))
-            return {part: program.load_method(part) for part in PARTS}
+            return {name: program.load_method(name) for name in names}
     except (RuntimeError, ValueError, OSError) as error:
         first_line = str(error).splitlines()[0]
         raise ArtifactError(
@@ -57,7 +63,7 @@ class ExecutorchSteps(TransducerSteps):
 
     def __init__(self, path: Path, contract: StreamContract, *, threads: int = 1) -> None:
         self._contract = contract
-        self._methods = _load_methods(path, threads)
+        self._methods = load_methods(path, threads, PARTS)
 
     @property
     def contract(self) -> StreamContract:
@@ -82,12 +88,17 @@ class ExecutorchSteps(TransducerSteps):
         return self._run("joiner", (enc_NJ, pred_NJ))[0]
 
     def _run(self, method: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        import torch
-
         if inputs[0].shape[0] != 1:
             raise InputError(f"the program steps one stream at a time, not {inputs[0].shape[0]}")
-        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in inputs]
-        return [output.numpy().copy() for output in self._methods[method].execute(tensors)]
+        return run_method(self._methods[method], inputs)
+
+
+def run_method(method: Any, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Run a loaded method on arrays of its static shapes."""
+    import torch
+
+    tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in inputs]
+    return [output.numpy().copy() for output in method.execute(tensors)]
 
 
 def open_executorch(path: Path, precision: Precision, threads: int) -> StepsRecogniser:
