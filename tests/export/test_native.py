@@ -131,7 +131,7 @@ def test_what_the_compiler_says_is_told_in_one_line(tmp_path):
 
 def custom_bundle(folder, forms=("onnx", "executorch")):
     subnet = write_subnet(folder / "subnet", random_model(spec=formed_spec()))
-    targets = tuple(target_of(form, ("todm.SsmScan",)) for form in forms)
+    targets = tuple(target_of(form, ("fp32",), allowed_ops=("todm.SsmScan",)) for form in forms)
     return run(subnet, targets, recordings(), AUDIO_SOURCE, folder / "bundle")
 
 

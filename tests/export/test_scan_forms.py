@@ -14,6 +14,7 @@ from todm.core.contract import contract_of
 from todm.core.cost_mixers import mixer_cost
 from todm.core.errors import ConfigError, TodmError
 from todm.core.profile import DeviceProfile, load_profile, shipped_profiles
+from todm.core.quantization import ExportConfig
 from todm.core.specs import BlockSpec, MHSSMSpec
 from todm.core.target import ExportTarget, target_of, targets_for
 from todm.decode.streaming import encode_chunks, padded_features
@@ -45,7 +46,7 @@ def test_stock_forms_hold_stock_operators_and_hear_the_same(tmp_path, form):
 
 
 def test_the_convolution_with_its_state_as_one_operator(tmp_path):
-    target = target_of("onnx", ("com.microsoft.CausalConvWithState",))
+    target = target_of("onnx", allowed_ops=("com.microsoft.CausalConvWithState",))
     paths, model, contract = encoder_graph(tmp_path, target)
     ops = [n.op_type for n in onnx.load(str(paths["encoder"])).graph.node]
     assert ops.count("CausalConvWithState") == 2  # the layers whose mixers convolve
@@ -99,7 +100,7 @@ def test_stock_runtimes_never_get_the_operator(runtime):
     with pytest.raises(ConfigError, match="no operator"):
         DeviceProfile.parse(profile.to_json() | {"allowed_ops": ["todm.SsmScan"]}, where="p")
     with pytest.raises(ConfigError, match="loads no operator library"):
-        targets_for(profile, None, "custom")
+        targets_for(profile, None, ExportConfig(scan_form="custom"))
     for name in shipped_profiles():
         shipped = load_profile(name)
         for target in targets_for(shipped, "both"):

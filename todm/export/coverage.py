@@ -80,7 +80,8 @@ def require_coverage(
         GateError: nothing of a method is delegated; or, paced, its products run in portable code
             or too little of it is delegated.
     """
-    refused, warnings = [], []
+    refused: list[str] = []
+    warnings: list[str] = []
     for method, found in coverage.items():
         left = ", ".join(f"{n} {_op(name)}" for name, n in found.heavy.items())
         shown = f"{backend} takes {found.fraction:.0%} of {method!r} ({found.portable_ops} left)"

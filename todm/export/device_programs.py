@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from todm.core.contract import StreamContract
 from todm.core.errors import MissingExtraError
-from todm.core.target import Accelerator
+from todm.core.quantization import Accelerator
 from todm.core.value import Value
 from todm.export.coverage import Delegation, delegation_of
-from todm.export.executorch import traced_methods
+from todm.export.executorch import methods_of
 from todm.export.pte_contract import METHOD, contract_tensor
 from todm.export.quiet import quiet_exporter
 from todm.models.rnnt import Transducer
@@ -74,7 +74,7 @@ def export_device_program(
         match accelerator:
             case "coreml":
                 partitioner = _coreml()
-                methods = traced_methods(model)
+                methods = methods_of(model)
                 programs = {n: _traced(m, inputs) for n, (m, inputs) in methods.items()}
             case "ethos_u55":
                 partitioner = _ethos()
@@ -150,7 +150,7 @@ def _quantised(
     )
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-    parts = traced_methods(model)
+    parts = methods_of(model)
     prepared: dict[str, Any] = {}
     for name, (module, inputs) in parts.items():
         quantizer = EthosUQuantizer(_ethos_spec())

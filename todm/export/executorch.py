@@ -16,6 +16,7 @@ from todm.core.errors import MissingExtraError
 from todm.core.target import ExportTarget
 from todm.core.value import Value
 from todm.export.coverage import Delegation, delegation_of, require_coverage
+from todm.export.executorch_quant import Method
 from todm.export.fold import (
     GraphForm,
     JoinerStep,
@@ -47,33 +48,38 @@ class ProgramFigures(Value):
         return told | ({"warnings": list(self.warnings)} if self.warnings else {})
 
 
-Traced = Mapping[str, tuple[nn.Module, tuple[torch.Tensor, ...]]]
+Traced = Mapping[str, Method]
 """Modules by the name of their method, with example inputs of its static shapes."""
 
 
 def export_pte(
     model: Transducer, contract: StreamContract, target: ExportTarget, out: Path
 ) -> ProgramFigures:
-    """Write the program, with its contract inside, and return what lowering told of it.
+    """Write the float32 program, its contract inside, and return what lowering told of it.
 
     Raises:
         MissingExtraError: executorch is not installed.
         GateError: XNNPACK leaves products to portable code.
     """
-    methods = traced_methods(model, GraphForm(target.scan_form))
-    return write_program(methods, out, {METHOD: contract_tensor(contract)})
+    methods = methods_of(model, GraphForm(target.scan_form))
+    return write_program(methods, out, contract_constant(contract))
 
 
-def traced_methods(model: Transducer, form: GraphForm | None = None) -> Traced:
-    """Return the three methods of one stream."""
+def contract_constant(contract: StreamContract) -> dict[str, torch.Tensor]:
+    """Return the further method of a program that gives its contract."""
+    return {METHOD: contract_tensor(contract)}
+
+
+def methods_of(model: Transducer, form: GraphForm | None = None) -> dict[str, Method]:
+    """Return the three methods of one stream: module and inputs to trace it with."""
     spec = model.spec
     row_1J = torch.zeros(1, spec.joiner_dim)
     context_1C = torch.zeros(1, spec.predictor.context_size, dtype=torch.int64)
     encoder = StreamingEncoder(model, form)
     return {
-        "encoder": (encoder, (example_features(spec, 1), example_state(spec, 1))),
-        "decoder": (PredictorStep(model), (context_1C,)),
-        "joiner": (JoinerStep(model), (row_1J, row_1J.clone())),
+        "encoder": (encoder.eval(), (example_features(spec, 1), example_state(spec, 1))),
+        "decoder": (PredictorStep(model).eval(), (context_1C,)),
+        "joiner": (JoinerStep(model).eval(), (row_1J, row_1J.clone())),
     }
 
 
@@ -104,7 +110,7 @@ def write_program(
     with quiet_exporter(), torch.no_grad():
         manager = to_edge_transform_and_lower(
             {
-                name: torch.export.export(module.eval().requires_grad_(False), inputs, strict=False)
+                name: torch.export.export(_fixed(module), inputs, strict=False)
                 for name, (module, inputs) in methods.items()
             },
             partitioner={name: [XnnpackPartitioner()] for name in methods},
@@ -120,6 +126,12 @@ def write_program(
         planned_bytes={name: planned[name] for name in found},
         warnings=tuple(warnings),
     )
+
+
+def _fixed(module: nn.Module) -> nn.Module:
+    """Return a module without dropout and gradients; an exported graph has no modes to choose."""
+    module = module if isinstance(module, torch.fx.GraphModule) else module.eval()
+    return module.requires_grad_(False)
 
 
 def planned_bytes(program: Any) -> dict[str, int]:

@@ -20,9 +20,10 @@ from todm.core.report import Measurement, Report, environment
 from todm.core.target import ExportTarget
 from todm.export.executorch import write_program
 from todm.export.onnx_graph import write_graph
-from todm.export.parity import SAME_FOLD, Deviation, judge_deviation
+from todm.export.parity import SAME_FOLD, judge_deviation
 from todm.export.run import require
 from todm.features.series_facts import FACTS, INTERVALS
+from todm.metrics.deviation import Deviation
 from todm.models.forecaster import Forecaster
 from todm.models.forecaster_store import (
     SPEC,
