@@ -97,7 +97,7 @@ def drift_figures(name: str, bundles: Sequence[Path]) -> tuple[list[Measurement]
                 value=value,
                 unit="",
                 note=f"{value:.3g}; {note}",
-            )  # fmt: skip
+            )
             for figure, value in figures.items()
         ]
         verdicts += [
