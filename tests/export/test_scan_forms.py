@@ -14,7 +14,7 @@ from todm.core.contract import contract_of
 from todm.core.cost_mixers import mixer_cost
 from todm.core.errors import ConfigError, TodmError
 from todm.core.profile import DeviceProfile, load_profile, shipped_profiles
-from todm.core.quantization import ExportConfig
+from todm.core.quantization import ExportConfig, Float32
 from todm.core.specs import BlockSpec, MHSSMSpec
 from todm.core.target import ExportTarget, target_of, targets_for
 from todm.decode.streaming import encode_chunks, padded_features
@@ -109,9 +109,9 @@ def test_stock_runtimes_never_get_the_operator(runtime):
 
 def test_no_graph_may_ask_for_opset_27():
     with pytest.raises(ValidationError):
-        ExportTarget(form="onnx", opset=27, schemes=("fp32",))
+        ExportTarget(form="onnx", opset=27, schemes=(Float32(),))
 
 
 def test_the_convolution_operator_is_onnx_runtimes_alone():
     with pytest.raises(ValidationError, match="set form = onnx"):
-        ExportTarget(form="executorch", schemes=("fp32",), conv_op=True)
+        ExportTarget(form="executorch", schemes=(Float32(),), conv_op=True)
