@@ -22,7 +22,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from spine_table import made_with
+from pages import made_with
 from torch import Tensor
 
 from todm.core.contract import contract_of
@@ -201,12 +201,11 @@ def streaming(spec: SubnetSpec, folder: Path, repeats: int) -> list[Measurement]
     return found
 
 
-def table(report: Report) -> str:
+def table(report: Report, title: str, remark: str) -> str:
     """Return the figures as Markdown."""
-    env = report.environment
     lines = [
-        "# Forms of the state-space scan",
-        f"{made_with(env)} One thread. TOEPLITZ_MAX_FRAMES = {TOEPLITZ_MAX_FRAMES}.",
+        f"# {title}",
+        f"{made_with(report.environment)} One thread. {remark}",
         "| figure | value | unit | low | high | n | note |\n|---|---|---|---|---|---|---|",
     ]
     rows = [
@@ -232,7 +231,9 @@ def main() -> None:
     report = Report(environment=environment((SEED,)), measurements=tuple(measurements))
     out.parent.mkdir(parents=True, exist_ok=True)
     report.write_json(out)
-    out.with_suffix(".md").write_text(table(report), "utf-8")
+    remark = f"TOEPLITZ_MAX_FRAMES = {TOEPLITZ_MAX_FRAMES}."
+    page = table(report, "Forms of the state-space scan", remark)
+    out.with_suffix(".md").write_text(page, "utf-8")
     print(f"{out} and {out.with_suffix('.md').name}")
 
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from spine_table import everything, made_with, table
+from pages import everything, made_with, table
 
 from todm.core.errors import MissingExtraError
 from todm.core.forecast_config import ForecastConfig

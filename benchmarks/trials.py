@@ -22,6 +22,7 @@ from todm.core.errors import GateError
 from todm.core.ledger import TrainingLedger
 from todm.core.overrides import apply_overrides
 from todm.core.report import Measurement, Report
+from todm.core.specs import SubnetSpec
 from todm.data.manifest import Corpus, open_corpus
 from todm.evaluate.run import REPORT, EvaluateConfig
 from todm.evaluate.run import run as run_evaluate
@@ -42,21 +43,21 @@ class Trial:
     config: SupernetConfig
     supernet: Artifact
     reports: Mapping[str, Report]
-    """By size."""
+    """By net."""
 
     @cached_property
     def ledger(self) -> TrainingLedger:
         """What the training took."""
         return TrainingLedger.read_json(self.supernet.file(LEDGER))
 
-    def wer(self, size: str) -> float:
+    def wer(self, net: str) -> float:
         """Return the WER in percent."""
-        return self.reports[size].value("wer")
+        return self.reports[net].value("wer")
 
-    def delay_ms(self, size: str, figure: str) -> float | None:
+    def delay_ms(self, net: str, figure: str) -> float | None:
         """Return a figure of the emission delay; None without word ends or right words."""
         name = f"emission_delay_ms.{figure}"
-        found = [m.value for m in self.reports[size].measurements if m.name == name]
+        found = [m.value for m in self.reports[net].measurements if m.name == name]
         return found[0] if found else None
 
 
@@ -95,19 +96,29 @@ class Trials:
         return self.work / sha256(parts.encode()).hexdigest()[:16]
 
     def run_all(
-        self, name: str, configs: Sequence[SupernetConfig]
+        self,
+        name: str,
+        configs: Sequence[SupernetConfig],
+        nets: Mapping[str, SubnetSpec] | None = None,
     ) -> tuple[list[Trial], list[str]]:
         """Run one arm's configurations; return the trials and why others have none."""
         made, lost = [], []
         for config in configs:
             try:
-                made.append(self.run(name, config))
+                made.append(self.run(name, config, nets))
             except GateError as error:
                 lost.append(f"{name}, seed {config.seed}: diverged ({error})")
         return made, lost
 
-    def run(self, name: str, config: SupernetConfig) -> Trial:
+    def run(
+        self, name: str, config: SupernetConfig, nets: Mapping[str, SubnetSpec] | None = None
+    ) -> Trial:
         """Train and recognise, or read what was made before.
+
+        Args:
+            name: What to call the trial.
+            config: The training.
+            nets: What is cut out and recognised; None is the space's three named sizes.
 
         Raises:
             GateError: the training diverged, now or before; it is not repeated.
@@ -130,22 +141,23 @@ class Trials:
         except GateError as error:
             diverged.write_text(str(error), "utf-8")
             raise
-        reports = {size: self._recognised(book, supernet, config, size) for size in SIZES}
+        named = config.space.named()
+        nets = {size: named[size] for size in SIZES} if nets is None else nets
+        reports = {n: self._recognised(book, supernet, n, spec) for n, spec in nets.items()}
         return Trial(config, supernet, reports)
 
     def _recognised(
-        self, book: StageBook, supernet: Artifact, config: SupernetConfig, size: str
+        self, book: StageBook, supernet: Artifact, name: str, spec: SubnetSpec
     ) -> Report:
-        spec = config.space.named()[size]
         subnet = book.run(
-            f"{size}.subnet",
+            f"{name}.subnet",
             "subnet",
             [spec.to_json(), supernet.digest],
             lambda out: write_subnet(out, load_supernet(supernet.path), spec, self.corpus.artifact),
         )
         evaluate = EvaluateConfig(split=self.split)
         found = book.run(
-            f"{size}.{self.split}",
+            f"{name}.{self.split}",
             "report",
             [evaluate.to_json(), subnet.digest],
             lambda out: run_evaluate(subnet.path, self.corpus_path, evaluate, out),
@@ -167,17 +179,27 @@ def over_seeds(name: str, values: Sequence[float], unit: str, *, note: str = "")
     )
 
 
+def net_measurements(name: str, net: str, trials: Sequence[Trial]) -> list[Measurement]:
+    """Return WER and delay of a net over the seeds.
+
+    Args:
+        name: Of the figures, with ``{}`` for ``wer``, ``delay_ms`` and ``delay_p95_ms``.
+        net: Which of each trial's nets.
+        trials: One a seed.
+    """
+    found = [over_seeds(name.format("wer"), [t.wer(net) for t in trials], "%")]
+    for figure in DELAYS:
+        delays = [t.delay_ms(net, figure) for t in trials]
+        known = [delay for delay in delays if delay is not None]
+        if known:
+            title = "delay_ms" if figure == "median" else f"delay_{figure}_ms"
+            found.append(over_seeds(name.format(title), known, "ms"))
+    return found
+
+
 def trial_measurements(prefix: str, trials: Sequence[Trial]) -> list[Measurement]:
     """Return WER, delay and cost of an arm over its seeds."""
-    found = []
-    for size in SIZES:
-        found.append(over_seeds(f"{prefix}.wer.{size}", [t.wer(size) for t in trials], "%"))
-        for figure in DELAYS:
-            delays = [t.delay_ms(size, figure) for t in trials]
-            known = [delay for delay in delays if delay is not None]
-            if known:
-                suffix = "delay_ms" if figure == "median" else f"delay_{figure}_ms"
-                found.append(over_seeds(f"{prefix}.{suffix}.{size}", known, "ms"))
+    found = [m for size in SIZES for m in net_measurements(f"{prefix}.{{}}.{size}", size, trials)]
     ratios = [t.ledger.ratio_to_largest for t in trials]
     note = "MACs of all nets over those of the largest net alone, from the ledgers"
     found.append(over_seeds(f"{prefix}.cost.ratio_to_largest", ratios, "", note=note))

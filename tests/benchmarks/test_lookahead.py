@@ -2,9 +2,11 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from todm.core.overrides import apply_overrides
 from todm.core.report import Report
 from todm.recipes import recipe
 
@@ -19,25 +21,19 @@ def script(monkeypatch):
     return lookahead
 
 
-def trials(script):
-    plan = script.Plan(
-        lookaheads_ms=(0, 80, 320, 640),
-        seeds=(1, 2),
-        recipes={"fsdd": "tiny"},
-        strings=None,
-        steps=7,
-        threads=1,
+def arms(script):
+    base = apply_overrides(recipe("tiny", 12), ["schedule.steps=7"])
+    configured = SimpleNamespace(
+        config=lambda overrides, seed: apply_overrides(base, [*overrides, f"seed={seed}"])
     )
-    made = script.Trials(None, "fsdd", plan, None)
-    table = type("Table", (), {"size": 12})
-    made.__dict__["opened_corpus"] = type("Corpus", (), {"table": table})  # the cached property
-    return made
+    return script.Lookaheads(configured)
 
 
 def test_nets_differ_in_their_lookahead_alone(script):
-    made = trials(script)
+    made = arms(script)
     shared = made.config((0, 80, 320, 640), seed=2)
     assert shared.space.lookaheads == (0, 1, 7, 15)
+    assert (shared.sandwich.num_random, shared.sandwich.smallest) == (0, 0)
     for ms, frames in ((0, 0), (80, 1), (320, 7), (640, 15)):
         own = made.config([ms], seed=2)
         assert own.space.lookaheads == (frames,)
@@ -51,33 +47,32 @@ def test_nets_differ_in_their_lookahead_alone(script):
     assert recipe("tiny", 12).space.count() == made.config([320], 1).space.count()
 
 
-def test_figures_are_means_over_seeds(script):
-    heard = {
-        "shared": [script.Heard(5.0, 300, 120.0), script.Heard(7.0, 300, 160.0)],
-        "own": [script.Heard(4.0, 300, None), script.Heard(7.5, 300, None)],
-    }
-    found = {m.name: m for m in script.compared("fsdd", 320, heard, "a note")}
-    assert set(found) == {
-        "fsdd.wer.shared.320",
-        "fsdd.wer.own.320",
-        "fsdd.wer.diff.320",
-        "fsdd.delay_ms.shared.320",
-    }
-    diff = found["fsdd.wer.diff.320"]
+def trial(seed, wers):
+    return SimpleNamespace(config=SimpleNamespace(seed=seed), wer=lambda net: wers[net])
+
+
+def test_differences_pair_the_seeds_that_both_have(script):
+    shared = [trial(1, {"320": 5.0}), trial(2, {"320": 7.0})]
+    own = {320: [trial(2, {"320": 7.5}), trial(1, {"320": 4.0}), trial(3, {"320": 9.0})]}
+    (diff,) = script.differences("fsdd", shared, own)
+    assert diff.name == "fsdd.wer.diff.320"
     assert (diff.value, diff.low, diff.high, diff.n) == (0.25, -0.5, 1.0, 2)
-    assert "3.50 points apart" in diff.note
-    assert found["fsdd.wer.shared.320"].value == 6.0
-    assert found["fsdd.delay_ms.shared.320"].value == 140.0
+    assert "5.00 points apart" in diff.note
+    assert list(script.differences("fsdd", [], own)) == []
 
 
-@pytest.mark.slow
 def test_quick_run_writes_the_report_and_goes_on(script, tmp_path, monkeypatch, capsys):
-    arguments = ["lookahead.py", "--quick", "--work", str(tmp_path / "work")]
+    arguments = ["lookahead.py", "--quick", "--name", "tones", "--work", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", arguments)
-    for _ in range(2):
-        assert script.main() == 0
-    assert "[fsdd.shared.seed1] reused" in capsys.readouterr().err
-    report = Report.read_json(tmp_path / "work" / "lookahead.json")
+    assert script.main() == 0
+    capsys.readouterr()
+    assert script.main() == 0
+    told = capsys.readouterr().err
+    assert "[supernet] reused" in told
+    assert "done in" not in told
+    report = Report.read_json(tmp_path / "lookahead.json")
     names = {m.name for m in report.measurements}
-    assert {f"fsdd.wer.{kind}.{ms}" for kind in ("shared", "own") for ms in (0, 80)} <= names
-    assert "| fsdd | 80 |" in (tmp_path / "work" / "lookahead.md").read_text("utf-8")
+    for ms in (0, 80):
+        assert {f"tones.wer.{kind}.{ms}" for kind in ("shared", "own", "diff")} <= names
+        assert f"tones.macs_per_audio_s.{ms}" in names
+    assert "| 80 | " in (tmp_path / "lookahead.md").read_text("utf-8")

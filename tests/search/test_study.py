@@ -2,7 +2,6 @@
 
 import pytest
 
-from todm.core.cost import macs_per_audio_s
 from todm.core.search_config import SearchConfig
 from todm.models.scoring import Scores
 from todm.recipes import recipe
@@ -35,11 +34,20 @@ def test_small_spaces_are_evaluated_whole():
     assert [p.spec for p in points] == list(space.every())
 
 
-def test_starts_hold_the_named_nets_first():
+def test_starts_hold_the_named_nets_and_every_axis_alone():
     found = starts(SPACE, 16)
     assert found[:3] == list(SPACE.named().values())
-    assert len(found) == len(set(found)) == 15
-    assert len({len(spec.blocks) for spec in found}) == len(SPACE.depths)
+    assert len(found) == len(set(found)) == 3 + 2 * 5
+    for base in (SPACE.largest, SPACE.smallest):
+        genes = SPACE.encode(base)
+        kept = set(map(str, SPACE.kept_layers(SPACE.depths[0])))
+        changed = [
+            {name.rstrip("012345") for name, value in SPACE.encode(spec).items()
+             if value != genes[name] and (name.isalpha() or name[-1] in kept)}
+            for spec in found[3:]
+        ]  # fmt: skip
+        alone = [axes.pop() for axes in changed if len(axes) == 1]
+        assert sorted(alone) == ["depth", "ffn", "heads", "joiner", "state"]
     assert starts(SPACE, 1) == found[:3]
 
 
@@ -84,12 +92,18 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(tmp_path):
 
 
 def test_evolution_beats_its_starts():
-    config = SearchConfig(trials=60, population=10)
-    points = search(config)
-    bar = macs_per_audio_s(SPACE.middle)
-    cheap = [p for p in points if p.macs_per_audio_s <= bar]
-    at_start = min(p.wer for p in cheap if p.spec in starts(SPACE, 10))
-    assert min(p.wer for p in cheap) < at_start
+    """On a landscape where one layer's width is worth more than all others'."""
+
+    def favours_layer_5(spec):
+        width = sum(b.ffn_dim for b in spec.blocks if b.source_layer == 5)
+        return Scores(wer=40.0 - width / 20, nll=1.0, words=300)
+
+    points = search(SearchConfig(trials=60, population=10), scorer=favours_layer_5)
+    first = points[:10]
+    best = min(p.wer for p in points)
+    assert [p.spec for p in first] == starts(SPACE, 10)
+    cheapest = [min(p.macs_per_audio_s for p in part if p.wer == best) for part in (points, first)]
+    assert cheapest[0] < cheapest[1]
 
 
 def test_a_space_that_is_nearly_used_up_gives_every_net_that_is_wanted():

@@ -15,8 +15,8 @@ ACTIVATION_OPS = 2
 COMPLEX_MACS = 4
 TOEPLITZ_MAX_FRAMES = 256
 """Up to here the T x T product beats the FFT on CPU at the recipes' batch of 16 (measured by
-benchmarks/ssm_forms.py: 1.3 times as fast at 256, equal near 448; at a batch of 4 they
-are equal at 192). ``kernels.ssm`` takes the figure from here."""
+benchmarks/ssm_forms.py: 1.1 times as fast at 256, equal near 448; at a batch of 4 they
+are equal near 192). ``kernels.ssm`` takes the figure from here."""
 
 
 class MixerCost(ABC):

@@ -13,6 +13,9 @@ class SearchConfig(Value):
     """Different subnets to evaluate; a space with no more than that is evaluated whole."""
     population: int = Field(default=16, ge=2)
     """Population of NSGA-II; up to as many uniform nets start the search."""
+    preselect: int = Field(default=8, ge=1)
+    """Children that NSGA-II draws for each that is evaluated: the one that a cheap model of the
+    evaluated nets expects most of. 1 is NSGA-II alone."""
     seed: int = 0
     eval_utterances: int = Field(default=100, ge=1)
     """At most so many, spread evenly over the split."""

@@ -20,15 +20,15 @@ _MARKS: Marks = {
     "second": (0, 59.0),
     "minute": (0, 59.0),
     "hour": (0, 23.0),
-    "dayofweek": (0, 6.0),
+    "day_of_week": (0, 6.0),
     "day": (1, 30.0),
-    "dayofyear": (1, 365.0),
+    "day_of_year": (1, 365.0),
     "week": (1, 52.0),
     "month": (1, 11.0),
     "quarter": (1, 3.0),
 }
 """First value and largest distance from it."""
-_DAILY = ("dayofweek", "day", "dayofyear")
+_DAILY = ("day_of_week", "day", "day_of_year")
 _BY_UNIT: dict[str, tuple[str, ...]] = {
     "s": ("second", "minute", "hour", *_DAILY),
     "min": ("minute", "hour", *_DAILY),

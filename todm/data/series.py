@@ -3,6 +3,7 @@
 What had to be done is said in ``notes``; what was not asked for is refused. T steps, C variates.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,9 +45,8 @@ class Series:
     @property
     def step_s(self) -> float:
         """The usual time from one step to the next, in seconds."""
-        return float(np.median(np.diff(self.times.asi8 if len(self.times) > 1 else [0, 1]))) * (
-            import_pandas().Timedelta(1, unit=self.times.unit).total_seconds()
-        )
+        steps = import_pandas().Series(self.times[1:] - self.times[:-1])
+        return float(steps.median().total_seconds())
 
     def marks(self) -> Float[np.ndarray, "T M"]:
         """Return the calendar marks of every step."""
@@ -116,9 +116,11 @@ def infer_frequency(times: "pd.DatetimeIndex", where: Path) -> str:
     """
     pd = import_pandas()
     if len(times) >= 3:
-        found = pd.infer_freq(times)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pandas 4 returns an offset: both are read here
+            found = pd.infer_freq(times)
         if found is not None:
-            return str(found)
+            return str(getattr(found, "freqstr", found))
     steps = pd.Series(times[1:] - times[:-1])
     if len(steps):
         usual = steps.mode().iloc[0]

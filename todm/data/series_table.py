@@ -4,6 +4,7 @@ Everything is read as text first, so that a message can name the value and the l
 """
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,7 +150,9 @@ def parse_times(text: "pd.Series[str]", config: SeriesConfig, where: str) -> "pd
     digits = set(known.str.len()) if bool(known.str.fullmatch(r"\d+").all()) else set()
     guessed = _DIGIT_FORMATS.get(digits.pop()) if len(digits) == 1 else None
     try:
-        times = pd.to_datetime(cells, format=config.time_format or guessed, errors="coerce")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on times of no one format; what fails is told below
+            times = pd.to_datetime(cells, format=config.time_format or guessed, errors="coerce")
     except (ValueError, TypeError) as error:
         raise DataError(f"{where}: {error}; give --set series.time_format") from error
     if bool(times.isna().any()):

@@ -29,11 +29,11 @@ class Scale(Value):
 
     def apply(self, values: Float[np.ndarray, "*S C"]) -> Float[np.ndarray, "*S C"]:
         """Return standardised values."""
-        return (values - np.asarray(self.mean)) / np.asarray(self.std)
+        return np.asarray((values - np.asarray(self.mean)) / np.asarray(self.std))
 
     def undo(self, values: Float[np.ndarray, "*S C"]) -> Float[np.ndarray, "*S C"]:
         """Return values in the series's own unit."""
-        return values * np.asarray(self.std) + np.asarray(self.mean)
+        return np.asarray(values * np.asarray(self.std) + np.asarray(self.mean))
 
 
 class SeriesFacts(Value):

@@ -47,7 +47,7 @@ def conformal_half_widths(
         )
     rank = math.ceil((count + 1) * level - 1e-9)
     errors_BHC = np.abs(y_BHC.astype(np.float64) - truth_BHC)
-    return np.partition(errors_BHC, rank - 1, axis=0)[rank - 1]
+    return np.asarray(np.partition(errors_BHC, rank - 1, axis=0)[rank - 1])
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class Prediction:
 def batches_of(windows: Windows, chosen: torch.Tensor | None = None) -> Iterator[WindowBatch]:
     """Yield windows in order; all of them, or those chosen by number."""
     numbers = torch.arange(len(windows)) if chosen is None else chosen
-    for part in numbers.split(BATCH):
+    for part in torch.split(numbers, BATCH):
         yield windows.batch(part)
 
 

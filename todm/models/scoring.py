@@ -126,15 +126,30 @@ def _scoring_batch(model: Transducer, samples: Sequence[Sample]) -> ScoringBatch
     )
 
 
-@torch.inference_mode()
 def score(model: Transducer, spec: SubnetSpec, data: ScoringSet) -> Scores:
     """Return WER and likelihood of one subnet (of the model's own spec for a dense twin)."""
+    return score_encoded(model, spec, data, encoded(model, spec, data))
+
+
+@torch.inference_mode()
+def encoded(model: Transducer, spec: SubnetSpec, data: ScoringSet) -> list[Tensor]:
+    """Return each batch's encoder output (B, T, D), which subnets with the same blocks share."""
+    return [
+        model.encoder.body(batch.front_BTD, spec, frame_lens_B=batch.frame_lens_B)
+        for batch in data.batches
+    ]
+
+
+@torch.inference_mode()
+def score_encoded(
+    model: Transducer, spec: SubnetSpec, data: ScoringSet, encoded_X: Sequence[Tensor]
+) -> Scores:
+    """Return the scores of a subnet whose encoder has run."""
     refs: list[str] = []
     hyps: list[str] = []
     loss = torch.zeros((), dtype=torch.float64)
-    for batch in data.batches:
+    for batch, enc_BTD in zip(data.batches, encoded_X, strict=True):
         lens_B = batch.frame_lens_B
-        enc_BTD = model.encoder.body(batch.front_BTD, spec, frame_lens_B=lens_B)
         enc_BTJ = model.joiner.from_encoder(enc_BTD, spec.joiner_dim)
         found = greedy_batch(model, enc_BTJ, lens_B, spec)
         hyps += [data.table.decode(tokens.ids) for tokens in found]

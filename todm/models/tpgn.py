@@ -44,8 +44,8 @@ class TPGN(nn.Module):
         """Return the forecast, (B, H, C)."""
         x_BRPE = self._fold(x_BTC, marks_BTM)
         branches = [part for part in (self._short(x_BRPE), self._long(x_BRPE)) if part is not None]
-        both_BDCP = torch.cat([b.unflatten(1, (self.variates, -1)) for b in branches], 2)
-        y_BGP = self.head(both_BDCP.flatten(1, 2))
+        parts = [b.reshape(b.shape[0], self.variates, -1, self.period) for b in branches]
+        y_BGP = self.head(torch.cat(parts, 2).flatten(1, 2))
         y_BCH = y_BGP.unflatten(1, (self.variates, -1)).flatten(2)
         return y_BCH[:, :, : self.horizon].transpose(1, 2)
 
@@ -53,7 +53,7 @@ class TPGN(nn.Module):
         """Return (B, R, P, C F): each variate's value, then the marks."""
         marks_BTCM = marks_BTM[:, :, None].expand(-1, -1, self.variates, -1)
         x_BTCF = torch.cat([x_BTC[..., None], marks_BTCM], 3)
-        return x_BTCF.flatten(2).unflatten(1, (self.rows, self.period))
+        return x_BTCF.reshape(x_BTC.shape[0], self.rows, self.period, -1)
 
     def _long(self, x_BRPE: Tensor) -> Tensor | None:
         """Return (B, C D, P)."""

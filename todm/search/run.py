@@ -108,7 +108,7 @@ def _scorer(model: Transducer, data: ScoringSet, log: EvaluationLog | None) -> S
 
 def _study_name(config: SearchConfig, scored_on: Sequence[str]) -> str:
     """Name a search in its storage; one that takes more nets goes on where the other ended."""
-    parts = [*scored_on, str(config.seed), str(config.population)]
+    parts = [*scored_on, *map(str, (config.seed, config.population, config.preselect))]
     return f"todm-{sha256('-'.join(parts).encode()).hexdigest()[:16]}"
 
 

@@ -1,4 +1,4 @@
-"""Which subnet comes next: fixed starts, then NSGA-II (Deb et al. 2002) by Optuna.
+"""Which subnet comes next: fixed starts, then NSGA-II (Deb et al. 2002) by Optuna, preselected.
 
 A genome is a value for each of ``SearchSpace.choices``. No net is proposed that is evaluated or
 being evaluated. A proposal depends on the seed, the trial's number and the values of the trials
@@ -13,26 +13,30 @@ from optuna.samplers import BaseSampler, NSGAIISampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from todm.core.cost import macs_per_audio_s
 from todm.core.rng import derive_seed
 from todm.core.search_config import SearchConfig
 from todm.core.space import SearchSpace
 from todm.core.specs import SubnetSpec
+from todm.search.preselect import Surrogate
 
 REDRAWS = 64
 """Children that NSGA-II may draw for a net that is new; then any new one does."""
 
 
 def starts(space: SearchSpace, limit: int) -> list[SubnetSpec]:
-    """Return the nets to begin with: the three named ones, then uniform ones of every depth.
+    """Return the nets to begin with: the three named ones, then the axes one by one.
 
-    The uniform nets of a depth are narrow, medium and wide in all axes at once.
+    Those are the largest net with one axis at its least, and the smallest with one at its most:
+    they show what each axis costs and gives.
     """
+    axes = (space.depths, *space.layer_axes.values(), space.joiner_dims)
+    least, most = ([values[end] for values in axes] for end in (0, -1))
     found = dict.fromkeys(space.named().values())
-    for share in (0.0, 0.5, 1.0):
-        for depth in space.depths:
-            widths = (*space.layer_axes.values(), space.joiner_dims)
-            picked = (values[round(share * (len(values) - 1))] for values in widths)
-            found[space.uniform(depth, *picked)] = None
+    for axis in range(len(axes)):
+        for base, other in ((most, least), (least, most)):
+            picked = [*base[:axis], other[axis], *base[axis + 1 :]]
+            found[space.uniform(*picked)] = None
     return list(found)[: max(limit, len(space.named()))]
 
 
@@ -81,12 +85,49 @@ class GenomeSampler(BaseSampler):
         spec = self._queued(own.number, taken)
         if spec is not None:
             return self._space.encode(spec)
+        children = self._children(study, own, search_space, taken)
+        return self._preselected(study, children)
+
+    def _children(
+        self,
+        study: Study,
+        own: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+        taken: set[SubnetSpec],
+    ) -> list[SubnetSpec]:
+        """Return up to ``config.preselect`` new nets that NSGA-II draws; where it draws none, one.
+
+        The first generation has no parents: its nets are drawn at random.
+        """
+        found: dict[SubnetSpec, None] = {}
         for _ in range(REDRAWS):
-            genome = self._child(study, own, search_space)
-            if self._space.decode(genome) not in taken:
-                return genome
-        new = next((spec for spec in self._space.every() if spec not in taken), None)
-        return genome if new is None else self._space.encode(new)
+            spec = self._space.decode(self._child(study, own, search_space))
+            if spec not in taken:
+                found[spec] = None
+                if len(found) == self._config.preselect:
+                    break
+        if not found:
+            every = self._space.every()
+            found[next((new for new in every if new not in taken), spec)] = None
+        return list(found)
+
+    def _preselected(self, study: Study, children: list[SubnetSpec]) -> dict[str, int]:
+        """Return the genome of the child that a model of the evaluated nets expects most of."""
+        done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        genomes = [self._space.encode(child) for child in children]
+        if len(children) == 1 or not done:
+            return genomes[0]
+        known = [spec for spec in map(self.spec_of, done) if spec is not None]
+        model = Surrogate(
+            self._space.choices(),
+            [self._space.encode(spec) for spec in known],
+            [(trial.values[0], trial.values[1]) for trial in done],
+        )
+        gains = [
+            model.gain(genome, macs_per_audio_s(child))
+            for genome, child in zip(genomes, children, strict=True)
+        ]
+        return genomes[gains.index(max(gains))]
 
     def _child(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
