@@ -44,7 +44,7 @@ print(json.dumps([pushed(3200), pushed(777), whole]))
 
 @pytest.fixture(
     scope="module",
-    params=[(), (formed_spec(),), (gated_spec(),), (linear_spec(),)],
+    params=[(), (formed_spec(),), (gated_spec(),), (linear_spec(), 3)],
     ids=["plain", "forms", "gated", "linear"],
 )
 def heard(request, tmp_path_factory):

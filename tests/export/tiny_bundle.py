@@ -138,12 +138,12 @@ def write_subnet(path, model):
 
 
 @cache
-def made(spec=None):
+def made(spec=None, seed=2):
     """Export both forms of a tiny subnet; takes tens of seconds, once for each net."""
     folder = Path(tempfile.mkdtemp(prefix="todm-tiny-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     torch.set_num_threads(1)
-    subnet = write_subnet(folder / "subnet", random_model(spec=spec))
+    subnet = write_subnet(folder / "subnet", random_model(seed, spec))
     audio = recordings()
     targets = (target_of("onnx"), target_of("executorch"))
     artifact = run(subnet, targets, audio, AUDIO_SOURCE, folder / "bundle")
