@@ -61,11 +61,13 @@ class MHSSMMap(Value):
 
 
 class GRUMap(Value):
-    """A gated recurrent unit as wide as the model (Cho et al. 2014, arXiv 1406.1078)."""
+    """A gated recurrent unit (Cho et al. 2014, arXiv 1406.1078); a linear map follows."""
 
     streams: ClassVar[bool] = False
 
     kind: Literal["gru"] = "gru"
+    hidden_dim: int | None = Field(default=None, ge=1)
+    """Units; None is the model's width."""
 
 
 class ConvMap(Value):

@@ -114,10 +114,11 @@ class MHSSMBlock(nn.Module):
 class GRUBlock(nn.Module):
     """A GRU, dropout, linear."""
 
-    def __init__(self, spec: ClassifierSpec) -> None:
+    def __init__(self, spec: ClassifierSpec, sizes: GRUMap) -> None:
         super().__init__()
-        self.gru = nn.GRU(spec.width, spec.width, batch_first=True)
-        self.out = nn.Linear(spec.width, spec.width)
+        hidden = spec.width if sizes.hidden_dim is None else sizes.hidden_dim
+        self.gru = nn.GRU(spec.width, hidden, batch_first=True)
+        self.out = nn.Linear(hidden, spec.width)
         self.dropout = nn.Dropout(spec.dropout)
 
     def forward(self, x_BLH: Float[Tensor, "B L H"]) -> Float[Tensor, "B L H"]:
@@ -152,8 +153,8 @@ def build_block(spec: ClassifierSpec, layer: int) -> Block:
             return LSSLBlock(spec, sizes)
         case MHSSMMap() as sizes:
             return MHSSMBlock(spec, sizes)
-        case GRUMap():
-            return GRUBlock(spec)
+        case GRUMap() as sizes:
+            return GRUBlock(spec, sizes)
         case ConvMap() as sizes:
             return ConvBlock(spec, sizes, layer)
         case _:
