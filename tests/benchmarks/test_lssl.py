@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 
 import lssl
+import lssl_drawing
 import pytest
+import torch
 from lssl_plan import ALL, METHODS, TASKS, comparisons, parameters
 
 from todm.core.classify_config import SequenceFacts
@@ -97,3 +99,14 @@ def test_wrong_names_and_missing_corpora_are_told(
     place = ("--corpus-dir", tmp_path / "no", "--work", tmp_path / "w")
     assert run(monkeypatch, "--only", "fsdd", *place) == 2
     assert "no such folder" in capsys.readouterr().err
+
+
+def test_the_views_in_the_drawing_agree() -> None:
+    drawn = lssl_drawing.draw()
+    assert drawn.startswith("<svg")
+    assert drawn.count("<polyline") == 2 + 2 + 4
+    for _, curves in lssl_drawing.panels()[:2]:
+        equation, convolution, recurrence = (values for _, values, _, _ in curves)
+        torch.testing.assert_close(convolution, recurrence, rtol=1e-12, atol=1e-12)
+        scale = float(equation.abs().max())
+        assert float((convolution - equation)[5:].abs().max()) < 0.02 * scale

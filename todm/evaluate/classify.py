@@ -67,7 +67,7 @@ def evaluate(model: Classifier, sequences: Sequences, config: ClassifyEvalConfig
         outputs_BY = torch.cat(
             [
                 model(torch.from_numpy(_at_rate(part_BLI.numpy(), config)))
-                for part_BLI in data.x_BLI.split(config.batch_size)
+                for part_BLI in torch.split(data.x_BLI, config.batch_size)
             ]
         )
     finally:

@@ -10,7 +10,8 @@ that the spec names.
 Legend: B sequences, L frames, I inputs, H width, Y outputs, S state floats.
 """
 
-from typing import Any, assert_never
+import math
+from typing import Any, assert_never, cast
 
 import torch
 import torch.nn.functional as F
@@ -70,6 +71,8 @@ class LSSLBlock(nn.Module):
 class MHSSMBlock(nn.Module):
     """The multi-head state-space mixer of the recogniser, causal."""
 
+    log_rate: Tensor
+
     def __init__(self, spec: ClassifierSpec, sizes: MHSSMMap) -> None:
         super().__init__()
         dt_min, dt_max = spec.dt_range
@@ -93,7 +96,7 @@ class MHSSMBlock(nn.Module):
     def set_rate(self, rate: float) -> None:
         """Take every ``rate``-th frame: A's modes are continuous in time, so dt alone changes."""
         log_rate = torch.log(torch.tensor(rate)).to(self.mixer.log_dt)
-        self.mixer.log_dt += log_rate - self.log_rate
+        self.mixer.log_dt.add_(log_rate - self.log_rate)
         self.log_rate.copy_(log_rate)
 
     @property
@@ -143,7 +146,9 @@ class ConvBlock(nn.Module):
         return self.out(self.dropout(F.gelu(y_BHL.transpose(1, 2))))
 
 
-Block = LSSLBlock | MHSSMBlock | GRUBlock | ConvBlock
+Stepped = LSSLBlock | MHSSMBlock
+"""Blocks with step sizes and a chunk form."""
+Block = Stepped | GRUBlock | ConvBlock
 
 
 def build_block(spec: ClassifierSpec, layer: int) -> Block:
@@ -189,7 +194,7 @@ class Classifier(nn.Module):
             ConfigError: the maps have no step size, or the rate is no positive number.
         """
         for block in self.blocks:
-            if not isinstance(block, LSSLBlock | MHSSMBlock):
+            if not isinstance(block, Stepped):
                 raise ConfigError(
                     f"a {self.spec.map.kind} has no step size to change; evaluate it with "
                     "rule=false"
@@ -217,6 +222,9 @@ class StreamingClassifier(nn.Module):
     starts at zero. After the last chunk of a sequence the outputs are those of ``Classifier``.
     """
 
+    mean: Tensor
+    istd: Tensor
+
     def __init__(self, model: Classifier, chunk_frames: int) -> None:
         """Fold a model for chunks of so many frames.
 
@@ -240,12 +248,13 @@ class StreamingClassifier(nn.Module):
             self.register_buffer(name, getattr(model, name))
         self.enter, self.leave, self.norms = model.enter, model.leave, model.norms
         self.blocks = model.blocks
-        self.shapes = [block.state_shape for block in model.blocks]
-        self.sizes = [torch.Size(shape).numel() for shape in self.shapes]
+        stepped = [b for b in model.blocks if isinstance(b, Stepped)]
+        self.shapes = [block.state_shape for block in stepped]
+        self.sizes = [math.prod(shape) for shape in self.shapes]
         self.sizes += [spec.width, 1]
         self.kinds: list[type[Any]] = []
         with torch.no_grad():
-            for layer, block in enumerate(model.blocks):
+            for layer, block in enumerate(stepped):
                 constants = block.fold(chunk_frames)
                 self.kinds.append(type(constants))
                 for name, value in zip(constants._fields, constants, strict=True):
@@ -269,7 +278,7 @@ class StreamingClassifier(nn.Module):
         rows = []
         for layer, (block, norm) in enumerate(zip(self.blocks, self.norms, strict=True)):
             state = states[layer].reshape(-1, *self.shapes[layer])
-            y_NLH, following = block.step(x_NLH, state, self._fold(layer))
+            y_NLH, following = cast(Stepped, block).step(x_NLH, state, self._fold(layer))
             x_NLH = norm(x_NLH + y_NLH)
             rows.append(following.flatten(1))
         sum_NH, count_N1 = sum_NH + x_NLH.sum(1), count_N1 + float(self.chunk_frames)

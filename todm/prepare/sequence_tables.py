@@ -59,7 +59,8 @@ def _pixels(images_BYX: np.ndarray, shrink: int, where: str) -> np.ndarray:
     if height % shrink or width % shrink:
         raise DataError(f"{where}: {height} x {width} pixels do not shrink by {shrink}")
     blocks = images_BYX.reshape(batch, height // shrink, shrink, width // shrink, shrink)
-    return (blocks.mean((2, 4)) / 255.0).reshape(batch, -1).astype(np.float32)
+    pixels_BL: np.ndarray = (blocks.mean((2, 4)) / 255.0).reshape(batch, -1)
+    return pixels_BL.astype(np.float32)
 
 
 def read_table(name: str, source: TableSource) -> tuple[SequenceFacts, Splits]:

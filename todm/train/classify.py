@@ -78,7 +78,10 @@ class ClassifyTask(Task[SequenceBatch]):
         """Return loss and accuracy (%) on dev, or loss and standardised RMSE."""
         device = self.model.mean.device
         outputs_BY = torch.cat(
-            [self.model(part_BLI.to(device)) for part_BLI in self.dev.x_BLI.split(EVAL_BATCH)]
+            [
+                self.model(part_BLI.to(device))
+                for part_BLI in torch.split(self.dev.x_BLI, EVAL_BATCH)
+            ]
         )
         y = self.dev.y.to(device)
         loss = float(self._loss_of(outputs_BY, y))
