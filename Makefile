@@ -25,6 +25,7 @@ CORPUS_DIR ?=
 DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
+NATIVE_ARGS ?=
 
 # --- Names ------------------------------------------------------------------------------------
 BIN := .venv/bin
@@ -36,7 +37,7 @@ CPU_SUFFIX := $(if $(filter Linux,$(shell uname -s)),+cpu)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --timeout 20 --retries 1
 INSTALL := $(PIP) install -qq $(if $(PIP_INDEX),--index-url $(PIP_INDEX))
 
-.PHONY: help setup demo test test-slow check fmt bench clean
+.PHONY: help setup demo test test-slow check fmt bench native runner clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -80,6 +81,13 @@ demo: setup ## from audio to measured device artifacts, at most 10 minutes on 2 
 
 bench: setup ## the figures of the README (benchmarks/results); BENCH_ARGS=--quick for a minute
 	$(if $(CORPUS_DIR),TODM_CORPORA="$(CORPUS_DIR)") $(BIN)/python benchmarks/spine.py $(BENCH_ARGS)
+
+native: setup ## todm's scan operator for this machine's ONNX Runtime and ExecuTorch (optional; needs g++ or clang)
+	$(BIN)/python -m todm.export.native $(NATIVE_ARGS)
+
+runner: setup ## the C++ runner of ExecuTorch bundles, in build/runner (needs cmake and a compiler)
+	cmake -S todm/runtimes/csrc -B build/runner -DEXECUTORCH_PACKAGE="$$($(BIN)/python -c 'from todm.export.native import executorch_folder as f; print(f())')"
+	cmake --build build/runner
 
 # --- Checks -----------------------------------------------------------------------------------
 test: setup ## the test suite, under 10 minutes on 2 cores

@@ -20,7 +20,8 @@ FLAGS = {
     "--resume --set",
     "search": "--config --corpus --json --out --set supernet",
     "extract": "--allow-unjudged --corpus --device --front --json --out supernet",
-    "export": "--audio --corpus --device --json --out --target subnet",
+    "export": "--also --audio --corpus --device --json --out --precision --scan --set --target "
+    "--ungated subnet",
     "transcribe": "--json --mix-down --precision --runtime --threads --times audio model",
     "eval": "--corpus --json --max-wer --out --precision --runtime --set --split model",
     "bench": "--audio --corpus --device --json --out --set model",

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import assert_never
 
-from todm.core.specs import LSSLSpec, MHSSMSpec, MixerSpec, PGNSpec
+from todm.core.specs import LSSLSpec, MHSSMSpec, MixerSpec, PGNSpec, ScanForm
 
 ACTIVATION_OPS = 2
 """Per scalar of a SiLU (sigmoid, multiply), or of a gate."""
@@ -34,6 +34,11 @@ class MixerCost(ABC):
     @abstractmethod
     def folded_scalars(self, frames: int) -> int:
         """Return the scalars beside the linears' that a graph for chunks of L frames holds."""
+
+    def graph_scalars(self, frames: int, form: ScanForm) -> int:
+        """Return the same for a form of the scan; a mixer without one has one form only."""
+        del form
+        return self.folded_scalars(frames)
 
     @abstractmethod
     def chunk_macs(self, frames: int) -> int:
@@ -105,6 +110,17 @@ class MHSSMCost(MixerCost):
         modes = self.spec.state_dim
         fold = self.spec.num_heads * (frames * frames + 4 * frames * modes + 2 * modes)
         return fold + self._kept_scalars
+
+    def graph_scalars(self, frames: int, form: ScanForm) -> int:
+        """A ``ChunkFold``, or a ``Recurrence``: 4 N + 1 a head, and a product if it looks ahead.
+
+        With heads of one channel there are as many heads as channels: P times the constants of
+        heads of P channels, for the same products.
+        """
+        if form == "folded":
+            return self.folded_scalars(frames)
+        ahead = frames * frames if self.spec.backward else 0
+        return self.spec.num_heads * (4 * self.spec.state_dim + 1 + ahead) + self._kept_scalars
 
     def chunk_macs(self, frames: int) -> int:
         """Toeplitz (L x L), read (L x 2N), write (2N x L) products over channels; pairs' maps."""

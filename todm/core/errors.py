@@ -8,6 +8,7 @@
     |   `-- ArtifactError      2  a folder that is no (or a damaged) artifact
     |-- InfeasibleError        3  no subnet meets the device's budgets
     |-- MissingExtraError      4  an optional package is not installed
+    |-- MissingBuildError      4  a library that the user builds, or its compiler, is not there
     `-- LostProcessError      75  another process of the same training is gone
 
 A message says what is wrong, where, and what would be right, in one line.
@@ -57,6 +58,12 @@ class MissingExtraError(TodmError):
 
     def __init__(self, package: str, *, extra: str) -> None:
         super().__init__(f"needs the package {package!r}: pip install 'todm[{extra}]'")
+
+
+class MissingBuildError(TodmError):
+    """A library that is built from source, or what builds it, is missing."""
+
+    exit_code = 4
 
 
 class LostProcessError(TodmError):

@@ -21,6 +21,11 @@ SUBSAMPLING = 4
 FRAME_MS = 10
 BLANK_ID = 0
 
+ScanForm = Literal["folded", "unrolled", "custom"]
+"""How a graph holds the state-space scan of a chunk: as matrix products of standard operators, as
+the recurrence frame by frame, or as todm's own operator, which the user builds (``make native``).
+"""
+
 
 class MixerSizes(Value, ABC):
     """What the rest of todm asks of a mixer's spec, whatever its kind."""

@@ -20,9 +20,10 @@ from todm.core.report import Measurement, Report, environment
 from todm.core.target import ExportTarget
 from todm.export.executorch import write_program
 from todm.export.onnx_graph import write_graph
-from todm.export.parity import SAME_FOLD, Deviation, judge_deviation
+from todm.export.parity import SAME_FOLD, judge_deviation
 from todm.export.run import require
 from todm.features.series_facts import FACTS, INTERVALS
+from todm.metrics.deviation import Deviation
 from todm.models.forecaster import Forecaster
 from todm.models.forecaster_store import (
     SPEC,
@@ -117,14 +118,10 @@ def _write_form(opened: OpenForecaster, target: ExportTarget, folder: Path) -> d
     if target.form == "onnx":
         ports = (PORTS[0][:count], PORTS[1])
         said = {"model_type": "todm_forecaster", "horizon_steps": str(spec.horizon_steps)}
-        write_graph(folder / ONNX, (module, inputs, [0] * count), ports, target.opset, said)
+        write_graph(folder / ONNX, (module, inputs, [0] * count), ports, target, said)
         return {"opset": target.opset}
-    coverage = write_program({METHOD: (module, inputs)}, folder / names.PTE)
-    return {
-        "delegation": {
-            name: c.to_json() | {"fraction": round(c.fraction, 4)} for name, c in coverage.items()
-        }
-    }
+    # A forecast is made now and then: XNNPACK leaves TPGN's convolution to portable code.
+    return write_program({METHOD: (module, inputs)}, folder / names.PTE, paced=False).told()
 
 
 def _write_values(opened: OpenForecaster, profile: DeviceProfile | None, folder: Path) -> None:

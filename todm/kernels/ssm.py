@@ -229,7 +229,8 @@ def ssm_conv(
     return ssm_convolve(u_BTHP, k_HT, ahead_HA, block_frames)
 
 
-def _widened(modes: Modes) -> Modes:
+def widened_modes(modes: Modes) -> Modes:
+    """Return the modes in double precision."""
     return Modes(
         modes.lam_HN.to(torch.complex128), modes.cb_HN.to(torch.complex128), modes.d_H.double()
     )
@@ -250,8 +251,8 @@ def fold(
             f"a chunk of {chunk_frames} frames holds no whole blocks of {block_frames}"
         )
     real_dtype = modes.d_H.dtype
-    wide = _widened(modes)
-    ahead_HA = None if ahead is None else kernel(_widened(ahead), block_frames - 1)
+    wide = widened_modes(modes)
+    ahead_HA = None if ahead is None else kernel(widened_modes(ahead), block_frames - 1)
     pow_HNL = powers(wide.lam_HN, chunk_frames + 1)
     read_HNL = 2.0 * wide.cb_HN[..., None] * pow_HNL[..., 1:]
     write_HNL = pow_HNL[..., :-1].flip(-1)

@@ -16,6 +16,7 @@ from todm.decode.greedy import Hypothesis
 from todm.decode.streaming import Transcript, checked_samples, tail_samples, transcript_of
 from todm.decode.tokens import SPACE, TokenTable
 from todm.runtimes.bundle import TOKENS, Bundle, Precision, open_bundle
+from todm.runtimes.native import require_stock
 from todm.runtimes.recogniser import Recogniser, RecogniserStream
 
 REQUIRED_METADATA = {
@@ -57,6 +58,7 @@ class SherpaRecogniser(Recogniser):
 
     def __init__(self, bundle: Bundle, precision: Precision, threads: int) -> None:
         check_metadata(bundle)
+        require_stock(bundle, "onnx", "sherpa-onnx")
         files = bundle.onnx_files(precision)
         features = bundle.contract.features
         self._bundle = bundle
