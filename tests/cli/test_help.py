@@ -33,6 +33,10 @@ FLAGS = {
     "forecast predict": "--data --json --out --rolling model",
     "forecast eval": "--data --json --out --set model",
     "forecast export": "--device --json --out --target model",
+    "classify prepare": "--config --corpus-dir --json --out --recipe --set",
+    "classify train": "--config --corpus --json --out --recipe --set",
+    "classify eval": "--corpus --json --no-rule --out --rate --rule --set --split model",
+    "classify export": "--chunk --corpus --device --json --out --target model",
 }
 
 
@@ -40,7 +44,7 @@ def flags_of(command):
     found = []
     for parameter in command.params:
         is_option = parameter.param_type_name == "option"
-        found += parameter.opts if is_option else [parameter.name]
+        found += [*parameter.opts, *parameter.secondary_opts] if is_option else [parameter.name]
     return " ".join(sorted(flag for flag in found if flag not in ("-h", "--help")))
 
 
@@ -66,7 +70,9 @@ def test_every_command_has_a_file_and_an_example():
             assert re.search(example, command.callback.__doc__, re.MULTILINE), command.name
 
 
-@pytest.mark.parametrize("arguments", [(), ("forecast",), *(name.split() for name in FLAGS)])
+@pytest.mark.parametrize(
+    "arguments", [(), ("forecast",), ("classify",), *(name.split() for name in FLAGS)]
+)
 def test_help_is_quick_and_imports_nothing_heavy(todm_process, arguments):
     seconds = []
     for _ in range(3):

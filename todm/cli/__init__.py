@@ -13,6 +13,7 @@ import typer
 from todm import __version__
 from todm.cli.bench import bench
 from todm.cli.check import check
+from todm.cli.classify import app as classify_app
 from todm.cli.demo import demo
 from todm.cli.eval import evaluate
 from todm.cli.export import export
@@ -57,7 +58,7 @@ app = typer.Typer(
 )
 for _name, _function in _COMMANDS.items():
     app.command(_name)(_function)
-_GROUPS: dict[str, typer.Typer] = {"forecast": forecast_app}
+_GROUPS: dict[str, typer.Typer] = {"forecast": forecast_app, "classify": classify_app}
 for _name, _group in _GROUPS.items():
     app.add_typer(_group, name=_name)
 

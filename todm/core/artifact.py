@@ -25,7 +25,16 @@ from todm.core.value import Value
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 ArtifactKind = Literal[
-    "corpus", "supernet", "front", "subnet", "forecaster", "bundle", "report", "calibration"
+    "corpus",
+    "supernet",
+    "front",
+    "subnet",
+    "forecaster",
+    "sequences",
+    "classifier",
+    "bundle",
+    "report",
+    "calibration",
 ]
 
 

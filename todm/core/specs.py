@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from todm.core.classifier_spec import ClassifierSpec
 from todm.core.errors import ConfigError
 from todm.core.forecaster_spec import ForecasterSpec
 from todm.core.lssl import Learn
@@ -327,7 +328,7 @@ class SubnetSpec(Value):
         }
 
 
-ModelSpec = SubnetSpec | ForecasterSpec
+ModelSpec = SubnetSpec | ForecasterSpec | ClassifierSpec
 """What cost, export and bench take; further kinds join this union."""
 
 
@@ -337,7 +338,11 @@ def read_model_spec(path: Path) -> ModelSpec:
     Raises:
         ConfigError: no spec, or of a kind that this todm does not know.
     """
-    kinds: dict[str, type[ModelSpec]] = {"rnnt": SubnetSpec, "forecaster": ForecasterSpec}
+    kinds: dict[str, type[ModelSpec]] = {
+        "rnnt": SubnetSpec,
+        "forecaster": ForecasterSpec,
+        "classifier": ClassifierSpec,
+    }
     kind = _Tag.read_json(path).kind
     if kind not in kinds:
         raise ConfigError(f"{path}: no model of kind {kind!r}; known: {', '.join(kinds)}")

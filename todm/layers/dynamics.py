@@ -105,11 +105,6 @@ class Dynamics(nn.Module):
             self._keep(name, value_1X.repeat(groups, 1), trains=self.learn == "dt_a")
 
     @property
-    def num_heads(self) -> int:
-        """All heads."""
-        return self.log_dt.shape[0]
-
-    @property
     def order(self) -> int:
         """The whole state's order."""
         return self.b.shape[1]

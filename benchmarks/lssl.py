@@ -1,0 +1,279 @@
+"""LSSL classifiers beside a GRU, a dilated CNN and MH-SSM, and what the paper claims of them.
+
+Tasks: spoken digits (FSDD) and ten Arabic command words as raw audio at 4 kHz and as MFCC, the
+words once at 16 kHz, sequential and permuted MNIST at 14 x 14 and once whole. Networks have the
+parameters of the trainable LSSL within 3 % and equal epochs; each method's learning rate is the
+best of three on dev by a third of the epochs and one seed; then three seeds, judged on test.
+Audio at full rate is also tested with one sample in two, filtered or not, with and without the
+rule that doubles every step size.
+
+The whole costs about 11 core-hours on one thread of a shared 2-core machine (estimated: FSDD 4, the
+words 3.5 and 1 more at 16 kHz, MNIST 2). Each training lies in --work under the digest of its
+configuration: a run that was cut off goes on, and processes may share the work by --only TASKS.
+
+    python benchmarks/lssl.py --corpus-dir FOLDER [--work runs/lssl] [--only fsdd,pmnist] [--quick]
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from lssl_plan import RATES, SEARCH_SHARE, TASKS, TOLD, TaskPlan, comparisons, quick_tasks
+from spine_table import everything, made_with, number, table
+from trials import DIVERGED, over_seeds
+from trials_cli import RESULTS, names_of, numbers
+
+from todm.core.artifact import Artifact, is_complete, load_artifact
+from todm.core.classify_config import ClassifyConfig, ClassifyEvalConfig, SequencesConfig
+from todm.core.errors import GateError, TodmError
+from todm.core.report import Measurement, Report, Verdict, environment
+from todm.data.sequences import Sequences, open_sequences
+from todm.evaluate.classify import run as run_eval
+from todm.prepare.sequences import run as run_prepare
+from todm.train.classify_run import run as run_train
+
+SEEDS = (0, 1, 2)
+LEAST_ACCURACY, LEAST_GAIN = 80.0, 40.0
+FULL = ClassifyEvalConfig()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The trainings of the benchmark, in a work folder."""
+
+    work: Path
+    corpora_dir: Path | None
+    tasks: dict[str, TaskPlan]
+    seeds: tuple[int, ...]
+    threads: int
+    lost: list[str] = field(default_factory=list)
+    """Why figures are missing."""
+
+    def sequences(self, config: SequencesConfig) -> Sequences:
+        """Return prepared sequences, made once."""
+        out = self.work / f"{config.name}_{config.digest()[:8]}"
+        if not is_complete(out, "sequences"):
+            run_prepare(config, out, corpora_dir=self.corpora_dir, report=_say)
+        return open_sequences(out)
+
+    def trained(self, config: ClassifyConfig, data: Sequences) -> Artifact:
+        """Train, or return what was trained before.
+
+        Raises:
+            GateError: the training diverged, now or before; it is not repeated.
+        """
+        parts = f"{config.deciding().digest()} {data.artifact.digest}"
+        folder = self.work / sha256(parts.encode()).hexdigest()[:16]
+        out, diverged = folder / "classifier", folder / DIVERGED
+        if diverged.is_file():
+            raise GateError(diverged.read_text("utf-8"))
+        if is_complete(out, "classifier"):
+            return load_artifact(out, "classifier", verify=False)
+        folder.mkdir(parents=True, exist_ok=True)
+        _say(f"{config.recipe}, seed {config.seed}, lr {config.train.lr:g} in {folder.name}")
+        try:
+            return run_train(config, data.artifact.path, out)
+        except GateError as error:
+            diverged.write_text(str(error), "utf-8")
+            raise
+
+    def report(self, model: Artifact, data: Sequences, config: ClassifyEvalConfig) -> Measurement:
+        """Return the accuracy of a model, measured once."""
+        kept = model.path.with_name(f"eval_{config.digest()[:12]}.json")
+        if not kept.is_file():
+            scratch = kept.with_suffix(".tmp")
+            run_eval(model.path, data.artifact.path, config).write_json(scratch)
+            scratch.replace(kept)
+        return Report.read_json(kept).measurements[0]
+
+    def rate(self, task: str, method: str) -> float:
+        """Return a method's learning rate: the best of three on dev after a third of the epochs."""
+        plan = self.tasks[task]
+        if plan.rates_of is not None:
+            return self.rate(plan.rates_of, method)
+        data = self.sequences(plan.sequences)
+        found: dict[float, float] = {}
+        for lr in RATES:
+            config = plan.config(method, data.facts, lr=lr, seed=0, threads=self.threads)
+            epochs = max(1, plan.epochs // SEARCH_SHARE)
+            short = config.train.model_copy(update={"epochs": epochs})
+            try:
+                model = self.trained(config.model_copy(update={"train": short}), data)
+                found[lr] = self.report(model, data, ClassifyEvalConfig(split="dev")).value
+            except GateError as error:
+                self.lost.append(f"{task}.{method} at lr {lr:g}: {error}")
+        if not found:
+            raise GateError(f"{task}.{method}: every learning rate diverged")
+        return max(found, key=lambda lr: found[lr])
+
+    def figures(self, task: str) -> Iterator[Measurement]:
+        """Yield the figures of a task, method by method."""
+        plan = self.tasks[task]
+        data = self.sequences(plan.sequences)
+        for method in plan.methods:
+            try:
+                yield from self._method(task, method, plan, data)
+            except GateError as error:
+                self.lost.append(f"{task}.{method}: {error}")
+
+    def _method(
+        self, task: str, method: str, plan: TaskPlan, data: Sequences
+    ) -> Iterator[Measurement]:
+        prefix, lr = f"{task}.{method}", self.rate(task, method)
+        models = [
+            self.trained(
+                plan.config(method, data.facts, lr=lr, seed=seed, threads=self.threads), data
+            )
+            for seed in self.seeds[: plan.max_seeds]
+        ]
+        found = [self.report(model, data, FULL) for model in models]
+        yield over_seeds(f"{prefix}.accuracy", [m.value for m in found], "%")
+        for seed, accuracy in zip(self.seeds, found, strict=False):
+            note = "bootstrap interval over test sequences"
+            named = {"name": f"{prefix}.seed{seed}.accuracy", "note": note}
+            yield accuracy.model_copy(update=named)
+        if plan.half_rate:
+            yield from self._half_rate(prefix, method, models, data)
+        yield Measurement(name=f"{prefix}.lr", value=lr, unit="")
+        yield Measurement(name=f"{prefix}.params", value=_number(models[0], "params"), unit="")
+        times = [_number(model, "cpu_s") for model in models]
+        yield over_seeds(f"{prefix}.train_cpu_s", times, "s")
+
+    def _half_rate(
+        self, prefix: str, method: str, models: Sequence[Artifact], data: Sequences
+    ) -> Iterator[Measurement]:
+        for decimate in ("filtered", "plain"):
+            middle = "" if decimate == "filtered" else "plain."
+            for rule in (True, False) if method in TOLD else (False,):
+                config = ClassifyEvalConfig.model_validate(
+                    {"rate": 2, "rule": rule, "decimate": decimate}
+                )
+                values = [self.report(model, data, config).value for model in models]
+                name = f"{prefix}.half_rate.{middle}{'with' if rule else 'without'}_rule"
+                yield over_seeds(name, values, "%")
+
+
+def _number(model: Artifact, key: str) -> float:
+    value = model.body[key]
+    assert isinstance(value, int | float)
+    return float(value)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def verdicts(named: dict[str, Measurement]) -> Iterator[Verdict]:
+    """Judge the bars on FSDD, where they were measured."""
+    accuracy = named.get("fsdd.lssl.accuracy")
+    if accuracy is not None:
+        yield _bar("fsdd.lssl.accuracy", accuracy.value, LEAST_ACCURACY, "%")
+    halves = [named.get(f"fsdd.lssl.half_rate.{kind}_rule") for kind in ("with", "without")]
+    if halves[0] is not None and halves[1] is not None:
+        gain = halves[0].value - halves[1].value
+        yield _bar("fsdd.lssl.half_rate.gain", gain, LEAST_GAIN, "points")
+
+
+def _bar(name: str, value: float, limit: float, unit: str) -> Verdict:
+    status = "met" if value >= limit else "failed"
+    return Verdict.model_validate(
+        {
+            "name": name,
+            "status": status,
+            "limit": limit,
+            "value": value,
+            "unit": unit,
+            "note": "at least",
+        }
+    )
+
+
+def claims(tasks: dict[str, TaskPlan], named: dict[str, Measurement]) -> str:
+    """Return the table of claims: held where every seed above is better than every one below."""
+    rows = []
+    for said, above, below in comparisons(tasks):
+        one = named.get(above if "half_rate" in above else f"{above}.accuracy")
+        other = named.get(below if "half_rate" in below else f"{below}.accuracy")
+        if one is None or other is None or one.low is None or other.low is None:
+            continue
+        assert one.high is not None
+        assert other.high is not None
+        gain = one.value - other.value
+        if one.low > other.high or one.high < other.low:
+            sign = "holds" if gain > 0 else "the reverse"
+        else:
+            sign = f"undecided ({'+' if gain > 0 else '-'} in the mean)"
+        if one.n < len(SEEDS):
+            sign += f", {one.n} seed"
+        cells = (number(one.value, "%"), number(other.value, "%"), f"{gain:+.1f}", sign)
+        rows.append((said, *cells))
+    return table(("claim", "above %", "below %", "points", "seeds say"), rows)
+
+
+def main() -> int:
+    """Read the command line and run."""
+    args = _arguments()
+    partial = args.only is not None or args.quick or args.seeds != SEEDS
+    with tempfile.TemporaryDirectory(prefix="todm-lssl-") as scratch:
+        work = args.work or Path(scratch if args.quick else "runs/lssl")
+        work.mkdir(parents=True, exist_ok=True)
+        tasks = quick_tasks(work) if args.quick else TASKS
+        seeds = args.seeds[:1] if args.quick else args.seeds
+        bench = Bench(work, args.corpus_dir, tasks, seeds, args.threads)
+        try:
+            chosen = args.only or tuple(tasks)
+            found = [m for task in chosen if task in tasks for m in bench.figures(task)]
+        except TodmError as error:
+            _say(f"lssl: {error}")
+            return error.exit_code
+        named = {m.name: m for m in found}
+        report = Report(
+            environment=environment(seeds),
+            measurements=tuple(found),
+            verdicts=tuple(verdicts(named)),
+        )
+        _write(report, bench, args.out or (work if partial else RESULTS))
+    return 0
+
+
+def _write(report: Report, bench: Bench, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    report.write_json(out / "lssl.json")
+    named = {m.name: m for m in report.measurements}
+    bars = [
+        f"{v.name}: {v.value:.1f} {v.unit}, {v.note} {v.limit:g}: {v.status}."
+        for v in report.verdicts
+    ]
+    where = f"{made_with(report.environment)} Test splits; seeds {json.dumps(list(bench.seeds))}."
+    text = claims(bench.tasks, named)
+    parts = ["# lssl", where, *bars, text, *bench.lost, everything(report.measurements)]
+    (out / "lssl.md").write_text("\n\n".join(parts) + "\n", "utf-8")
+    print(f"{text}\n{out / 'lssl.json'}")
+
+
+def _arguments() -> argparse.Namespace:
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = made.add_argument
+    add("--corpus-dir", type=Path, help="folder that holds the corpora by name [TODM_CORPORA]")
+    add("--work", type=Path, help="folder of all trainings [runs/lssl]")
+    add(
+        "--only",
+        type=names_of(TASKS),
+        help=f"comma-separated tasks of {', '.join(TASKS)}; writes into --work",
+    )
+    add("--seeds", type=numbers, default=SEEDS, help="[0,1,2]; fewer write into --work")
+    add("--threads", type=int, default=1, help="of a training [1]")
+    add("--quick", action="store_true", help="tiny trainings on sines; learn nothing")
+    add("--out", type=Path, help="folder of the results [benchmarks/results; --work if partial]")
+    return made.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

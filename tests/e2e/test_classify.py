@@ -1,0 +1,202 @@
+"""``todm classify`` from a table to bundles, a resumed training, and wrong inputs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from todm.cli import app
+from todm.cli.failures import guarded
+from todm.core.artifact import load_artifact
+from todm.core.classify_config import ClassifyConfig, ClassifyEvalConfig
+from todm.evaluate.classify import run as run_eval
+from todm.models.classifier_store import load_classifier
+from todm.train.classify_run import run as run_train
+
+FRAMES = 24
+SMALL = {
+    "recipe": "small",
+    "depth": 1,
+    "width": 8,
+    "map": {"kind": "lssl", "state_dim": 4},
+    "train": {"epochs": 12, "batch_size": 8, "lr": 0.02, "threads": 1, "accelerator": "cpu"},
+}
+
+
+def todm(*arguments: object) -> int:
+    return guarded(
+        lambda: app(args=list(map(str, arguments)), prog_name="todm", standalone_mode=False),
+        debug=False,
+    )
+
+
+def waves(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Slow and quick sines of random phase, and how many turns each makes."""
+    draw = np.random.default_rng(seed)
+    turns_B = 1 + 3 * draw.integers(0, 2, count)
+    phase_B = draw.uniform(0, 2 * np.pi, count)
+    time_L = np.arange(FRAMES) / FRAMES
+    return np.sin(2 * np.pi * turns_B[:, None] * time_L + phase_B[:, None]), turns_B
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sets of sequences, classes and figures, prepared by the command."""
+    root = tmp_path_factory.mktemp("classify")
+    for name in ("classes", "figures"):
+        arrays: dict[str, np.ndarray] = {}
+        for seed, (split, count) in enumerate((("train", 64), ("dev", 24), ("test", 40))):
+            x_BL, turns_B = waves(count, seed)
+            arrays[f"x_{split}"] = x_BL
+            arrays[f"y_{split}"] = turns_B // 4 if name == "classes" else 10.0 * turns_B
+        np.savez(root / f"{name}.npz", **arrays)
+        path = f"source.path={root / name}.npz"
+        code = todm("classify", "prepare", "--recipe", "bidmc", "--set", path, "--out", root / name)
+        assert code == 0
+    (root / "small.json").write_text(json.dumps(SMALL), "utf-8")
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> Path:
+    out = folder / "net"
+    arguments = ("--config", folder / "small.json", "--corpus", folder / "classes", "--out", out)
+    assert todm("classify", "train", *arguments) == 0
+    return out
+
+
+def test_it_learns_and_its_accuracy_has_an_interval(trained: Path, folder: Path) -> None:
+    report = run_eval(trained, folder / "classes", ClassifyEvalConfig())
+    (accuracy,) = report.measurements
+    assert (accuracy.name, accuracy.unit, accuracy.n) == ("accuracy", "%", 40)
+    assert accuracy.value > 85.0
+    assert accuracy.low is not None
+    assert accuracy.high is not None
+    assert accuracy.low <= accuracy.value <= accuracy.high
+    result = CliRunner().invoke(app, ["classify", "eval", str(trained), "--json"])
+    assert json.loads(result.stdout)["measurements"][0]["value"] == accuracy.value
+
+
+def test_the_rate_and_its_rule_reach_the_model(trained: Path, folder: Path) -> None:
+    found = {
+        rule: run_eval(trained, folder / "classes", ClassifyEvalConfig(rate=2, rule=rule))
+        for rule in (True, False)
+    }
+    assert "with the rule" in found[True].measurements[0].note
+    assert "without the rule" in found[False].measurements[0].note
+    assert found[True].value("accuracy") > 70.0
+    assert todm("classify", "eval", trained, "--rate", 2, "--no-rule", "--split", "dev") == 0
+
+
+def test_figures_are_estimated_in_their_own_unit(folder: Path) -> None:
+    config = ClassifyConfig.parse(SMALL, where="test")
+    run_train(config, folder / "figures", folder / "regressor")
+    report = run_eval(folder / "regressor", folder / "figures", ClassifyEvalConfig())
+    assert report.measurements[0].name == "rmse.y0"
+    assert report.value("rmse.y0") < 0.7 * 15.0  # 10 or 40: a constant is 15 off
+    assert "rmse" in load_artifact(folder / "regressor", "classifier").body["dev"]
+
+
+def test_bundles_say_what_torch_says(trained: Path, folder: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("executorch")
+    out = folder / "bundle"
+    arguments = (trained, "--target", "both", "--chunk", 6, "--out", out)
+    assert todm("classify", "export", *arguments) == 0
+    bundle = load_artifact(out, "bundle")
+    assert bundle.body["chunk_frames"] == 6
+    verdicts = json.loads((out / "parity.json").read_text("utf-8"))["verdicts"]
+    assert {v["status"] for v in verdicts} == {"met"}
+    assert len(verdicts) == 6
+    assert {"classifier.onnx", "model.pte", "contract.json", "facts.json"} <= set(
+        bundle.manifest.files
+    )
+
+
+def test_a_killed_training_goes_on_bit_for_bit(
+    trained: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from todm.train.classify import ClassifyTask
+
+    whole = ClassifyTask.losses
+
+    def killed(self, batch, step):
+        if step == 21:
+            raise KeyboardInterrupt
+        return whole(self, batch, step)
+
+    config = ClassifyConfig.parse({**SMALL, "dropout": 0.1}, where="test")
+    once = run_train(config, folder / "classes", folder / "once")
+    monkeypatch.setattr(ClassifyTask, "losses", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_train(config, folder / "classes", folder / "twice")
+    monkeypatch.undo()
+    twice = run_train(config, folder / "classes", folder / "twice")
+    assert once.manifest.files["model.safetensors"] == twice.manifest.files["model.safetensors"]
+
+
+def test_baselines_are_evaluated_but_neither_told_the_rate_nor_exported(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = ClassifyConfig.parse(
+        {**SMALL, "map": {"kind": "gru"}, "train": {**SMALL["train"], "epochs": 1}}, where="test"
+    )
+    run_train(config, folder / "classes", folder / "gru")
+    assert todm("classify", "eval", folder / "gru", "--rate", 2, "--no-rule") == 0
+    capsys.readouterr()
+    assert todm("classify", "eval", folder / "gru", "--rate", 2) == 2
+    assert "no step size" in capsys.readouterr().err
+    assert todm("classify", "export", folder / "gru", "--out", folder / "no") == 2
+    assert "baseline of training" in capsys.readouterr().err
+    assert not (folder / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("prepare --out {0}/x", "give one of --recipe"),
+        ("prepare --recipe fsd --out {0}/x", "no recipe 'fsd'"),
+        ("prepare --recipe bidmc --out {0}/x", "bidmc.npz: no such file"),
+        ("train --recipe fsd --corpus {0}/classes --out {0}/x", "no recipe 'fsd'"),
+        ("train --recipe fsdd_raw --corpus {0}/no --out {0}/x", "no such folder"),
+        ("train --recipe fsdd_raw --corpus {0}/net --out {0}/x", "sequences is needed"),
+        (
+            "train --recipe fsdd_raw --set map.state_dim=0 --corpus {0}/classes --out {0}/x",
+            "state_dim",
+        ),
+        (
+            "train --recipe fsdd_raw --set map.dt_range=[0.5,0.1] --corpus {0}/classes --out {0}/x",
+            "ascending positive steps",
+        ),
+        ("eval {0}/classes", "a classifier is needed"),
+        ("eval {0}/net --corpus {0}/figures", "classes is"),
+        ("eval {0}/net --rate 13", "fewer than 2 of 24"),
+        ("eval {0}/net --no-rule", "read with a rate of at least 2"),
+        ("export {0}/net --chunk 5 --out {0}/x", "do not divide sequences of 24"),
+        ("export {0}/net --chunk 48 --out {0}/x", "do not divide sequences of 24"),
+    ],
+)
+def test_wrong_inputs_are_one_line_and_exit_2(
+    trained: Path, folder: Path, arguments: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert todm("classify", *arguments.format(folder).split()) == 2
+    error = capsys.readouterr().err.strip()
+    assert says in error
+    assert "\n" not in error
+    assert not (folder / "x").exists()
+
+
+def test_a_damaged_model_is_told(trained: Path, folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from todm.core.errors import ArtifactError
+
+    shutil.copytree(trained, tmp_path / "net")
+    data = bytearray((tmp_path / "net" / "model.safetensors").read_bytes())
+    data[-4] ^= 1
+    (tmp_path / "net" / "model.safetensors").write_bytes(data)
+    with pytest.raises(ArtifactError, match="damaged"):
+        load_classifier(tmp_path / "net")

@@ -1,0 +1,223 @@
+"""``todm classify``: prepare, train, eval and export."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from todm.cli.options import Config, Json, MaybeDevice, MaybeOut, Out, Sets
+
+if TYPE_CHECKING:
+    from todm.core.classify_config import ClassifyConfig, SequencesConfig
+
+app = typer.Typer(
+    help="Classify whole sequences, or estimate figures of them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Model = Annotated[Path, typer.Argument(help="A classifier artifact.", show_default=False)]
+Sequences = Annotated[Path, typer.Option("--corpus", help="Prepared sequences.")]
+MaybeSequences = Annotated[
+    Path | None,
+    typer.Option("--corpus", help="Prepared sequences; by default those it was trained on."),
+]
+Recipe = Annotated[
+    str | None, typer.Option("--recipe", help="A ready-made configuration, such as fsdd_raw.")
+]
+
+
+@app.command("prepare")
+def prepare(
+    out: Out,
+    recipe: Recipe = None,
+    config: Config = None,
+    corpus_dir: Annotated[
+        Path | None,
+        typer.Option("--corpus-dir", help="Folder that holds corpora by name [TODM_CORPORA]."),
+    ] = None,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Turn recordings, images or a table into labelled sequences.
+
+    \b
+    todm classify prepare --recipe fsdd_raw --corpus-dir ~/corpora --out runs/fsdd_raw
+    todm classify prepare --recipe pmnist --set seed=1 --out runs/pmnist
+    todm classify prepare --recipe bidmc --set source.path=bidmc.npz --out runs/bidmc
+    """
+    from todm.cli.output import note, say_artifact
+    from todm.core.overrides import apply_overrides
+
+    chosen = apply_overrides(_sequences(recipe, config), sets or [])
+
+    from todm.prepare.sequences import run
+
+    artifact = run(chosen, out, corpora_dir=corpus_dir, report=note)
+    counts, body = artifact.body["num_sequences"], artifact.body
+    assert isinstance(counts, dict)
+    shown = ", ".join(f"{split} {count}" for split, count in counts.items())
+    figure = f"{shown} sequences of {body['num_frames']} x {body['input_dim']}"
+    say_artifact(artifact, figure, as_json=as_json)
+
+
+@app.command("train")
+def train(
+    corpus: Sequences,
+    out: Out,
+    recipe: Recipe = None,
+    config: Config = None,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Train a classifier, or a regressor where the labels are figures.
+
+    A killed run goes on where it was when the same command is given again.
+
+    \b
+    todm classify train --recipe fsdd_raw --corpus runs/fsdd_raw --out runs/digits
+    todm classify train --recipe fsdd_raw --set map.learn=fixed --corpus runs/fsdd_raw --out runs/f
+    """
+    from todm.cli.output import say_artifact
+    from todm.core.overrides import apply_overrides
+
+    chosen = apply_overrides(_training(recipe, config), sets or [])
+
+    from todm.train.classify_run import run
+
+    artifact = run(chosen, corpus, out)
+    dev = artifact.body["dev"]
+    assert isinstance(dev, dict)
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in dev.items())
+    figure = f"dev {shown}; {artifact.body['params']} parameters"
+    say_artifact(artifact, figure, as_json=as_json)
+
+
+@app.command("eval")
+def evaluate(
+    model: Model,
+    corpus: MaybeSequences = None,
+    split: Annotated[
+        Literal["train", "dev", "test"], typer.Option("--split", help="Part of the sequences.")
+    ] = "test",
+    rate: Annotated[
+        int, typer.Option("--rate", min=1, help="Keep every so many-th frame, filtered before.")
+    ] = 1,
+    rule: Annotated[
+        bool,
+        typer.Option("--rule/--no-rule", help="Whether the model lengthens its steps for --rate."),
+    ] = True,
+    sets: Sets = None,
+    out: MaybeOut = None,
+    as_json: Json = False,
+) -> None:
+    """Measure accuracy, or the root mean square error, with a bootstrap interval.
+
+    \b
+    todm classify eval runs/digits
+    todm classify eval runs/digits --rate 2 --no-rule
+    todm classify eval runs/digits --rate 2 --set decimate=plain --out runs/half
+    """
+    from todm.cli.output import say_report
+    from todm.core.classify_config import ClassifyEvalConfig
+    from todm.core.overrides import apply_overrides
+
+    given = {"split": split, "rate": rate, "rule": rule}
+    chosen = apply_overrides(
+        ClassifyEvalConfig.parse(given, where="todm classify eval"), sets or []
+    )
+
+    from todm.evaluate.classify import run
+
+    report = run(model, corpus or _corpus_of(model), chosen, out)
+    shown = ", ".join(
+        f"{m.name} {m.value:.4g} {m.unit} ({m.low:.4g} to {m.high:.4g}), n {m.n}"
+        for m in report.measurements
+    )
+    say_report(report, f"report  {model}  {shown}; {report.measurements[0].note}", as_json=as_json)
+
+
+@app.command("export")
+def export(
+    model: Model,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the bundle [exports/NAME].")
+    ] = None,
+    target: Annotated[
+        Literal["onnx", "executorch", "both"] | None,
+        typer.Option("--target", help="Form; by default the one of the device's runtime, or ONNX."),
+    ] = None,
+    device: MaybeDevice = None,
+    chunk: Annotated[
+        int | None, typer.Option("--chunk", help="Frames of a step; must divide the length.")
+    ] = None,
+    corpus: MaybeSequences = None,
+    as_json: Json = False,
+) -> None:
+    """Export a classifier to ONNX or ExecuTorch, as a step over a chunk.
+
+    Every form must say what torch says of whole dev sequences (parity); otherwise no bundle is
+    left and the exit code is 1.
+
+    \b
+    todm classify export runs/digits --target both --out exports/digits
+    """
+    from todm.cli.output import say_artifact
+    from todm.core.profile import load_profile
+    from todm.core.target import target_of, targets_for
+
+    profile = None if device is None else load_profile(device)
+    if profile is not None:
+        targets = targets_for(profile, target)
+    elif target == "both":
+        targets = (target_of("onnx"), target_of("executorch"))
+    else:
+        targets = (target_of(target or "onnx"),)
+
+    from todm.export.classify import run
+
+    place = out or Path("exports") / model.resolve().name
+    given = corpus or _corpus_of(model)
+    artifact = run(model, targets, place, corpus=given, profile=profile, chunk_frames=chunk)
+    sizes = artifact.body["bundle_bytes"]
+    assert isinstance(sizes, dict)
+    shown = ", ".join(f"{form} {size} B" for form, size in sizes.items())
+    figure = f"{shown}; steps of {artifact.body['chunk_frames']} frames"
+    say_artifact(artifact, figure, as_json=as_json)
+
+
+def _corpus_of(model: Path) -> Path:
+    """Return the sequences in a classifier's lineage."""
+    from todm.core.artifact import load_artifact
+
+    return Path(str(load_artifact(model, "classifier").body["sequences_path"]))
+
+
+def _sequences(recipe: str | None, config: Path | None) -> "SequencesConfig":
+    from todm.cli.config_files import read_config
+    from todm.core.classify_config import SequencesConfig
+    from todm.core.errors import ConfigError
+    from todm.recipes.classify import SEQUENCES, sequences_recipe
+
+    if (recipe is None) == (config is None):
+        names = ", ".join(sorted(SEQUENCES))
+        raise ConfigError(f"give one of --recipe (one of {names}) and --config")
+    if recipe is not None:
+        return sequences_recipe(recipe)
+    assert config is not None
+    return read_config(SequencesConfig, config)
+
+
+def _training(recipe: str | None, config: Path | None) -> "ClassifyConfig":
+    from todm.cli.config_files import read_config
+    from todm.core.classify_config import ClassifyConfig
+    from todm.core.errors import ConfigError
+    from todm.recipes.classify import CLASSIFY_RECIPES, classify_recipe
+
+    if (recipe is None) == (config is None):
+        names = ", ".join(sorted(CLASSIFY_RECIPES))
+        raise ConfigError(f"give one of --recipe (one of {names}) and --config")
+    if recipe is not None:
+        return classify_recipe(recipe)
+    assert config is not None
+    return read_config(ClassifyConfig, config)
