@@ -18,6 +18,13 @@ def export(
         Literal["onnx", "executorch", "both"] | None,
         typer.Option("--target", help="Form; by default the one of the device's runtime."),
     ] = None,
+    features: Annotated[
+        bool | None,
+        typer.Option(
+            "--features/--no-features",
+            help="Write features.onnx (samples to log mel) too; by default for browsers.",
+        ),
+    ] = None,
     device: MaybeDevice = None,
     audio: Audio = None,
     corpus: MaybeCorpus = None,
@@ -42,7 +49,13 @@ def export(
 
     place = out or Path("exports") / subnet.resolve().name
     artifact = export_subnet(
-        subnet, place, target=target, profile=profile, audio=audio or [], corpus=corpus
+        subnet,
+        place,
+        target=target,
+        features=features,
+        profile=profile,
+        audio=audio or [],
+        corpus=corpus,
     )
     size = sum(artifact.file(name).stat().st_size for name in artifact.manifest.files)
     say_artifact(

@@ -17,6 +17,8 @@ class ExportTarget(Value):
     opset: int = Field(default=18, ge=18, le=25)
     """Of ONNX only; 18 is the lowest that torch's exporter writes, and the most portable."""
     schemes: tuple[Literal["fp32", "int8"], ...]
+    features: bool = False
+    """Of ONNX only: also write ``features.onnx``, for runtimes without a feature extractor."""
 
 
 def target_of(form: Form) -> ExportTarget:

@@ -11,10 +11,11 @@ from todm.core.report import environment
 from todm.core.target import ExportTarget, Form
 from todm.decode.steps import TransducerSteps
 from todm.export.executorch import export_pte
+from todm.export.onnx_features import export_features
 from todm.export.onnx_graph import export_onnx
 from todm.export.onnx_quant import quantise_parts
 from todm.models.rnnt import Transducer
-from todm.runtimes.bundle import PARTS, PTE, Precision, loaded_names
+from todm.runtimes.bundle import FEATURES, PARTS, PTE, Precision, loaded_names
 from todm.runtimes.executorch import ExecutorchSteps
 from todm.runtimes.ort import OrtSteps
 
@@ -55,6 +56,8 @@ def write_forms(
         if target.form == "onnx":
             export_onnx(model, contract, target, folder)
             entry["opset"] = target.opset
+            if target.features:
+                export_features(contract.features, folder / FEATURES)
             if "int8" in target.schemes:
                 entry["int8_linears"] = quantise_parts(folder)
         else:

@@ -25,6 +25,7 @@ from todm.export.forms import (
     write_forms,
 )
 from todm.export.parity import check_parity
+from todm.export.parity_features import check_features
 from todm.export.sherpa import metadata
 from todm.models.store import Subnet, load_subnet
 from todm.runtimes import bundle as names
@@ -69,6 +70,9 @@ def run(
         _write_values(opened, contract, profile, draft.path)
         reference = EagerSteps(opened.model, opened.spec, contract)
         report = check_parity(reference, *open_forms(draft.path, contract), audio)
+        if (draft.path / names.FEATURES).is_file():
+            told_features = check_features(draft.path / names.FEATURES, contract, audio)
+            report = report.model_copy(update={"verdicts": (*report.verdicts, *told_features)})
         require(report, out)
         report.write_json(draft.path / names.PARITY)
         draft.parents = {**opened.artifact.manifest.parents, **draft.parents}

@@ -8,7 +8,7 @@ from todm.core.artifact import Artifact, load_artifact
 from todm.core.errors import ConfigError
 from todm.core.profile import DeviceProfile
 from todm.core.specs import SubnetSpec
-from todm.core.target import targets_for
+from todm.core.target import ExportTarget, targets_for
 from todm.export.run import run
 from todm.features.wav import read_audio
 from todm.flows.speech import speech_for
@@ -24,6 +24,7 @@ def export_subnet(
     out: Path,
     *,
     target: Literal["onnx", "executorch", "both"] | None = None,
+    features: bool | None = None,
     profile: DeviceProfile | None = None,
     audio: Sequence[Path] = (),
     corpus: Path | None = None,
@@ -34,6 +35,7 @@ def export_subnet(
         subnet: A subnet artifact.
         out: The bundle's folder.
         target: Overrides the profile's form.
+        features: Whether ``features.onnx`` is written; None: for devices in a browser.
         profile: The device; None takes the one that the subnet was extracted for.
         audio: Recordings of real speech; without any the dev split of the corpus.
         corpus: A prepared corpus; None takes the one in the subnet's lineage.
@@ -49,11 +51,28 @@ def export_subnet(
     speech = speech_for(subnet, audio, corpus, ENOUGH_S, "dev")
     return run(
         subnet,
-        targets_for(device, target),
+        _with_features(targets_for(device, target), device, features),
         [read_audio(path) for path in speech],
         _name(speech, audio, corpus),
         out,
         profile=device,
+    )
+
+
+def _with_features(
+    targets: tuple[ExportTarget, ...], device: DeviceProfile, features: bool | None
+) -> tuple[ExportTarget, ...]:
+    """Set whether the ONNX form carries its features.
+
+    Raises:
+        ConfigError: they are asked for and no ONNX form is made.
+    """
+    wanted = device.runtime == "onnxruntime_web" if features is None else features
+    if features and all(target.form != "onnx" for target in targets):
+        raise ConfigError("features.onnx belongs to the ONNX form; say --target onnx or both")
+    return tuple(
+        target.model_copy(update={"features": wanted and target.form == "onnx"})
+        for target in targets
     )
 
 

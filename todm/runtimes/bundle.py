@@ -15,6 +15,8 @@ Precision = Literal["fp32", "int8"]
 PARTS = ("encoder", "decoder", "joiner")
 PTE = "model.pte"
 TOKENS = "tokens.txt"
+FEATURES = "features.onnx"
+"""Samples to log mel features, where the export was asked for it."""
 TABLE = "token_table.json"
 CONTRACT = "contract.json"
 SPEC = "spec.json"
