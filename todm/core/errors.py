@@ -8,6 +8,7 @@
     |   `-- ArtifactError      2  a folder that is no (or a damaged) artifact
     |-- InfeasibleError        3  no subnet meets the device's budgets
     |-- MissingExtraError      4  an optional package is not installed
+    |-- MissingToolError       4  a program outside Python is not installed
     `-- LostProcessError      75  another process of the same training is gone
 
 A message says what is wrong, where, and what would be right, in one line.
@@ -57,6 +58,15 @@ class MissingExtraError(TodmError):
 
     def __init__(self, package: str, *, extra: str) -> None:
         super().__init__(f"needs the package {package!r}: pip install 'todm[{extra}]'")
+
+
+class MissingToolError(TodmError):
+    """A program or package outside Python is missing; the message carries the cure."""
+
+    exit_code = 4
+
+    def __init__(self, tool: str, *, cure: str) -> None:
+        super().__init__(f"needs {tool}: {cure}")
 
 
 class LostProcessError(TodmError):

@@ -4,6 +4,8 @@ Missing metadata ends sherpa's process without an exception, so a bundle is chec
 sees it: every file by its sha256, and the metadata that the export wrote down. S samples.
 """
 
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,25 @@ def _import_sherpa() -> Any:
     return sherpa_onnx
 
 
+def sherpa_hypothesis(
+    tokens: Sequence[str], times_s: Sequence[float], contract: StreamContract, table: TokenTable
+) -> Hypothesis:
+    """Read sherpa's tokens and timestamps back as ids and encoder frames."""
+    ids = _sherpa_ids(table)
+    frame_s = contract.subsampling * contract.features.frame_shift_ms / 1000
+    frames = tuple(round(second / frame_s) for second in times_s)
+    return Hypothesis(tuple(ids[token] for token in tokens), frames, ())
+
+
+@lru_cache(maxsize=4)
+def _sherpa_ids(table: TokenTable) -> dict[str, int]:
+    """Return ids by symbol; sherpa shows word starts as a space where tokens.txt has U+2581."""
+    return {
+        symbol.replace(SPACE, " ", 1) if symbol.startswith(SPACE) else symbol: index
+        for index, symbol in enumerate(table.symbols)
+    }
+
+
 class SherpaRecogniser(Recogniser):
     """A bundle in sherpa-onnx's OnlineRecognizer, greedy search, no endpoint detection."""
 
@@ -60,11 +81,6 @@ class SherpaRecogniser(Recogniser):
         files = bundle.onnx_files(precision)
         features = bundle.contract.features
         self._bundle = bundle
-        # sherpa shows word starts as a space where tokens.txt has U+2581.
-        self._ids = {
-            symbol.replace(SPACE, " ", 1) if symbol.startswith(SPACE) else symbol: index
-            for index, symbol in enumerate(bundle.table.symbols)
-        }
         self._recognizer = _import_sherpa().OnlineRecognizer.from_transducer(
             tokens=str(bundle.artifact.file(TOKENS)),
             **{part: str(path) for part, path in files.items()},
@@ -96,10 +112,8 @@ class SherpaRecogniser(Recogniser):
     def result(self, stream: Any) -> Transcript:
         """Read a sherpa stream's tokens and timestamps back as ids and encoder frames."""
         result = self._recognizer.get_result_all(stream)
-        frame_s = self.contract.subsampling * self.contract.features.frame_shift_ms / 1000
-        frames = tuple(round(second / frame_s) for second in result.timestamps)
-        ids = tuple(self._ids[symbol] for symbol in result.tokens)
-        return transcript_of(Hypothesis(ids, frames, ()), self.contract, self.table)
+        hypothesis = sherpa_hypothesis(result.tokens, result.timestamps, self.contract, self.table)
+        return transcript_of(hypothesis, self.contract, self.table)
 
     def create(self) -> Any:
         """Return a new sherpa stream."""
