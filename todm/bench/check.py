@@ -8,11 +8,12 @@ Three kinds of line, each a verdict:
 - ``parity.tokens.*``: fp32 tokens and frames of the given recordings, decoded afresh by every
   runtime that the bundle serves and this machine has; the value is the number of recordings that
   differ from ONNX Runtime (the first runtime), the limit 0.
+- ``runtimes.*``, where asked for: the same recordings in every runtime (``todm.bench.matrix``).
 
 The sha256 of every file is checked first. A line without a value is ``not_judged``, never met.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from todm.bench.child import CHILD
@@ -35,12 +36,13 @@ _RUNTIMES_OF_FORM: tuple[tuple[Form, tuple[str, ...]], ...] = (
 )
 
 
-def run(
+def run(  # noqa: PLR0913 - what is judged, by what, and two commands for tests
     bundle: Path,
     *,
     profile: DeviceProfile | None = None,
     audio: Sequence[Path] = (),
     config: BenchConfig | None = None,
+    heard: Callable[[Bundle], tuple[list[Measurement], list[Verdict]]] | None = None,
     out: Path | None = None,
     command: Sequence[str] = CHILD,
     token_command: Sequence[str] = TOKEN_CHILD,
@@ -53,6 +55,7 @@ def run(
         audio: Recordings of speech; without them the timed lines and the fresh parity are
             not judged.
         config: How the timed lines are measured.
+        heard: Decodes in every runtime (``todm.bench.matrix``); None leaves that out.
         out: Where a report artifact goes; None writes nothing.
         command: The measurement process.
         token_command: The token process.
@@ -66,12 +69,16 @@ def run(
     opened = open_bundle(bundle)
     profile = profile or stored_profile(opened)
     measurements, budgets = _budgets(opened, profile, audio, config or BenchConfig(), command)
+    told, lines_heard = heard(opened) if heard is not None else ([], [])
     verdicts = (
         *budgets,
         *stored_parity(opened),
         *fresh_parity(opened, [path.absolute() for path in audio], token_command),
+        *lines_heard,
     )
-    report = Report(environment=environment(), measurements=tuple(measurements), verdicts=verdicts)
+    report = Report(
+        environment=environment(), measurements=(*measurements, *told), verdicts=verdicts
+    )
     if out is not None:
         _write(out, report, opened, profile)
     return report

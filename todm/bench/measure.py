@@ -20,6 +20,7 @@ from todm.bench.split import split_times_ms
 from todm.core.contract import StreamContract
 from todm.features.wav import read_audio
 from todm.runtimes import Recogniser, open_recogniser, resolve
+from todm.runtimes.remote import RemoteRecogniser
 
 PACKAGES = {
     "ort": ("onnxruntime",),
@@ -46,7 +47,9 @@ def measure(job: BenchJob) -> Measured:
     paced_ms, _ = chunk_times_ms(
         recogniser, audio_S, job.paced_s, job.warmup_chunks, period_s=contract.chunk_ms / 1000
     )
-    peak_ram_bytes = meter.rise_bytes()
+    # Node and browsers are processes of their own, of which this one's mark tells nothing.
+    elsewhere = isinstance(recogniser, RemoteRecogniser)
+    peak_ram_bytes = None if elsewhere else meter.rise_bytes()
     return Measured(
         chunk_ms=contract.chunk_ms,
         back_to_back_ms=tuple(back_to_back_ms),
@@ -54,7 +57,7 @@ def measure(job: BenchJob) -> Measured:
         import_s=import_s,
         load_s=load_s,
         peak_ram_bytes=peak_ram_bytes,
-        ram_note=meter.note,
+        ram_note="another process; not measured" if elsewhere else meter.note,
         split_ms=split_times_ms(
             recogniser, chunks(audio_S, contract, 1 + num_chunks(contract, job.seconds))
         ),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from todm.core.contract import FeatureSpec
-from todm.core.errors import ArtifactError
+from todm.core.errors import ArtifactError, ConfigError
 from todm.runtimes.bundle import TOKENS, Precision, open_bundle
 from todm.runtimes.remote import LIMIT_S, Channel, RemoteRecogniser
 from todm.runtimes.sherpa import check_metadata, sherpa_hypothesis
@@ -58,12 +58,15 @@ class NodeChannel(Channel):
 
 
 def open_sherpa_node(path: Path, precision: Precision, threads: int) -> RemoteRecogniser:
-    """Load a bundle into sherpa-onnx's WebAssembly in Node, which has one thread.
+    """Load a bundle into sherpa-onnx's WebAssembly in Node.
 
     Raises:
+        ConfigError: more than one thread; the package is built without.
         ArtifactError: the contract's features are not those that the package computes.
         MissingToolError: Node or the package is not installed.
     """
+    if threads != 1:
+        raise ConfigError(f"sherpa-onnx's Node package has one thread, not {threads}")
     bundle = open_bundle(path)
     check_metadata(bundle)
     if bundle.contract.features != FeatureSpec():
