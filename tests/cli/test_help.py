@@ -25,6 +25,7 @@ FLAGS = {
     "eval": "--corpus --json --max-wer --out --precision --runtime --set --split model",
     "bench": "--audio --corpus --device --json --out --set model",
     "check": "--audio --corpus --device --json --out --runtimes --set bundle",
+    "release": "--data --json --language --licence --out --report bundle",
     "report": "--json --out artifacts",
     "demo": "--corpus-dir --json --max-wer --out",
     "profiles": "--json",

@@ -111,7 +111,8 @@ def made(spec=None):
     torch.set_num_threads(1)
     subnet = write_subnet(folder / "subnet", random_model(spec=spec))
     audio = recordings()
-    targets = (target_of("onnx"), target_of("executorch"))
+    onnx = target_of("onnx").model_copy(update={"features": True})
+    targets = (onnx, target_of("executorch"))
     artifact = run(subnet, targets, audio, AUDIO_SOURCE, folder / "bundle")
     opened = load_subnet(subnet)
     return SimpleNamespace(

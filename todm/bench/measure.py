@@ -21,6 +21,7 @@ from todm.core.contract import StreamContract
 from todm.features.wav import read_audio
 from todm.runtimes import Recogniser, open_recogniser, resolve
 from todm.runtimes.remote import RemoteRecogniser
+from todm.runtimes.triple import open_triple
 
 PACKAGES = {
     "ort": ("onnxruntime",),
@@ -39,7 +40,11 @@ def measure(job: BenchJob) -> Measured:
     audio_S = np.concatenate([read_audio(path) for path in job.audio])
     meter = PeakMeter.start()
     begin_s = perf_counter()
-    recogniser = open_recogniser(job.runtime, job.model, job.precision, job.threads)
+    recogniser = (
+        open_recogniser(job.runtime, job.model, job.precision, job.threads)
+        if job.triple is None
+        else open_triple(job.triple, job.threads)
+    )
     recogniser.stream()
     load_s = perf_counter() - begin_s
     contract = recogniser.contract

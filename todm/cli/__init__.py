@@ -20,6 +20,7 @@ from todm.cli.extract import extract
 from todm.cli.failures import guarded
 from todm.cli.prepare import prepare
 from todm.cli.profiles import profiles
+from todm.cli.release import release
 from todm.cli.report import report
 from todm.cli.search import search
 from todm.cli.train_supernet import train_supernet
@@ -36,6 +37,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluate,
     "bench": bench,
     "check": check,
+    "release": release,
     "report": report,
     "demo": demo,
     "profiles": profiles,

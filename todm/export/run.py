@@ -15,7 +15,7 @@ from todm.core.profile import DeviceProfile
 from todm.core.report import Report
 from todm.core.specs import SubnetSpec
 from todm.core.target import ExportTarget
-from todm.decode.tokens import write_tokens_txt
+from todm.decode.tokens import write_bpe_vocab, write_tokens_txt
 from todm.export.card import write_card
 from todm.export.forms import (
     bundle_bytes,
@@ -27,7 +27,7 @@ from todm.export.forms import (
 from todm.export.parity import check_parity
 from todm.export.parity_features import check_features
 from todm.export.sherpa import metadata
-from todm.models.store import Subnet, load_subnet
+from todm.models.store import BPE_MODEL, Subnet, load_subnet
 from todm.runtimes import bundle as names
 from todm.runtimes.eager import EagerSteps
 
@@ -102,6 +102,8 @@ def _write_values(
     subnet.table.write_json(folder / names.TABLE)
     contract.write_json(folder / names.CONTRACT)
     subnet.spec.write_json(folder / names.SPEC)
+    if BPE_MODEL in subnet.artifact.manifest.files:
+        write_bpe_vocab(subnet.artifact.file(BPE_MODEL), folder / names.BPE_VOCAB)
     if profile is not None:
         profile.write_json(folder / names.PROFILE)
 

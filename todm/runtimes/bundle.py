@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from todm.core.artifact import Artifact, load_artifact
-from todm.core.contract import StreamContract
+from todm.core.contract import StreamContract, state_parts
 from todm.core.errors import ArtifactError
 from todm.core.specs import SubnetSpec
 from todm.core.target import Form
@@ -15,6 +15,8 @@ Precision = Literal["fp32", "int8"]
 PARTS = ("encoder", "decoder", "joiner")
 PTE = "model.pte"
 TOKENS = "tokens.txt"
+BPE_VOCAB = "bpe.vocab"
+"""Pieces and their scores, of BPE bundles: what sherpa-onnx splits hotwords with."""
 FEATURES = "features.onnx"
 """Samples to log mel features, where the export was asked for it."""
 TABLE = "token_table.json"
@@ -96,6 +98,15 @@ def open_bundle(path: Path) -> Bundle:
     contract = StreamContract.read_json(artifact.file(CONTRACT))
     spec = SubnetSpec.read_json(artifact.file(SPEC))
     table = TokenTable.read_json(artifact.file(TABLE))
+    if contract.state != state_parts(spec):
+        raise ArtifactError(
+            f"{path}: {CONTRACT} lists other parts of the state than {SPEC} has; export it anew"
+        )
+    if table.unit != contract.token_unit:
+        raise ArtifactError(
+            f"{path}: {table.unit} tokens but the contract says {contract.token_unit}; "
+            "export it anew"
+        )
     if table.size != contract.vocab_size:
         raise ArtifactError(
             f"{path}: {table.size} tokens but {contract.vocab_size} outputs; export it anew"

@@ -12,7 +12,7 @@ from todm.core.contract import FeatureSpec
 from todm.core.errors import ArtifactError, ConfigError
 from todm.runtimes.bundle import TOKENS, Precision, open_bundle
 from todm.runtimes.remote import LIMIT_S, Channel, RemoteRecogniser
-from todm.runtimes.sherpa import check_metadata, sherpa_hypothesis
+from todm.runtimes.sherpa import check_metadata, sherpa_hypothesis, sherpa_ids
 from todm.runtimes.tools import node, node_package
 
 SCRIPT = Path(__file__).parent / "js" / "sherpa_node.js"
@@ -82,12 +82,11 @@ def open_sherpa_node(path: Path, precision: Precision, threads: int) -> RemoteRe
         "contract": bundle.contract.to_json(),
     }
     channel = NodeChannel([node(), str(SCRIPT)], f"{path} in sherpa-onnx for Node")
+    ids = sherpa_ids(bundle.table.symbols)
     recogniser = RemoteRecogniser(
         bundle,
         channel,
-        lambda told: sherpa_hypothesis(
-            told["tokens"], told["timestamps"], bundle.contract, bundle.table
-        ),
+        lambda told: sherpa_hypothesis(told["tokens"], told["timestamps"], bundle.contract, ids),
     )
     recogniser.ask(op="open", job=job)
     return recogniser
