@@ -101,7 +101,7 @@ def test_what_is_not_installed_says_what_to_install(bundle, tmp_path, monkeypatc
 def test_names_are_checked():
     assert chosen_places("all") == tuple(PLACES)
     assert chosen_places("ort, sherpa") == ("ort", "sherpa")
-    with pytest.raises(ConfigError, match="no runtime tflite; choose all or some of torch"):
+    with pytest.raises(ConfigError, match="no runtime 'tflite'; choose all or some of torch"):
         chosen_places("ort,tflite")
 
 

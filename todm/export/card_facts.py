@@ -120,7 +120,7 @@ def _index(results: Iterable[Result]) -> Iterable[dict[str, Any]]:
 def results_table(results: Sequence[Result]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return head and rows of the card's table of results."""
     head = ("figure", "value", "interval", "n", "data", "precision", "runtime", "instruction set")
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             _METRICS[r.metric],
             f"{r.value:.4g} {r.unit}",
