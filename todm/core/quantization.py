@@ -151,3 +151,5 @@ class ExportConfig(Value):
     scan_form: ScanForm | None = None
     """None takes the device's."""
     accelerators: tuple[Accelerator, ...] = ()
+    features: bool | None = None
+    """Write ``features.onnx`` too; None does so for browsers."""

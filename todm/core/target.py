@@ -42,6 +42,8 @@ class ExportTarget(Value):
     """``custom`` needs a library that the user builds, so it is for the user's own devices."""
     conv_op: bool = False
     """The mixers' convolution as com.microsoft.CausalConvWithState; of ONNX only."""
+    features: bool = False
+    """Of ONNX only: also write ``features.onnx``, for runtimes without a feature extractor."""
 
     @model_validator(mode="after")
     def _operators_exist(self) -> "ExportTarget":

@@ -30,6 +30,7 @@ def export_subnet(
     out: Path,
     *,
     target: Literal["onnx", "executorch", "both"] | None = None,
+    features: bool | None = None,
     profile: DeviceProfile | None = None,
     audio: Sequence[Path] = (),
     corpus: Path | None = None,
@@ -41,6 +42,7 @@ def export_subnet(
         subnet: A subnet artifact.
         out: The bundle's folder.
         target: Overrides the profile's form.
+        features: Whether ``features.onnx`` is written; None: for devices in a browser.
         profile: The device; None takes the one that the subnet was extracted for.
         audio: Recordings of real speech; without any the dev split of the corpus.
         corpus: A prepared corpus; None takes the one in the subnet's lineage.
@@ -56,7 +58,7 @@ def export_subnet(
     device = profile or stored_profile(source)
     _same_chunk(source, device)
     speech = speech_for(subnet, audio, corpus, ENOUGH_S, "dev")
-    targets = targets_for(device, target, config)
+    targets = _with_features(targets_for(device, target, config), device, config.features)
     return run(
         subnet,
         targets,
@@ -66,6 +68,23 @@ def export_subnet(
         profile=device,
         accelerators=config.accelerators,
         assurance=assurance_for(subnet, targets, corpus, config),
+    )
+
+
+def _with_features(
+    targets: tuple[ExportTarget, ...], device: DeviceProfile, features: bool | None
+) -> tuple[ExportTarget, ...]:
+    """Set whether the ONNX form carries its features.
+
+    Raises:
+        ConfigError: they are asked for and no ONNX form is made.
+    """
+    wanted = device.runtime == "onnxruntime_web" if features is None else features
+    if features and all(target.form != "onnx" for target in targets):
+        raise ConfigError("features.onnx belongs to the ONNX form; say --target onnx or both")
+    return tuple(
+        target.model_copy(update={"features": wanted and target.form == "onnx"})
+        for target in targets
     )
 
 
