@@ -30,7 +30,6 @@ def export_subnet(
     out: Path,
     *,
     target: Literal["onnx", "executorch", "both"] | None = None,
-    features: bool | None = None,
     profile: DeviceProfile | None = None,
     audio: Sequence[Path] = (),
     corpus: Path | None = None,
@@ -42,7 +41,6 @@ def export_subnet(
         subnet: A subnet artifact.
         out: The bundle's folder.
         target: Overrides the profile's form.
-        features: Whether ``features.onnx`` is written; None: for devices in a browser.
         profile: The device; None takes the one that the subnet was extracted for.
         audio: Recordings of real speech; without any the dev split of the corpus.
         corpus: A prepared corpus; None takes the one in the subnet's lineage.
