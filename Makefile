@@ -25,6 +25,7 @@ CORPUS_DIR ?=
 DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
+NATIVE_ARGS ?=
 
 # --- Names ------------------------------------------------------------------------------------
 BIN := .venv/bin
@@ -36,7 +37,7 @@ CPU_SUFFIX := $(if $(filter Linux,$(shell uname -s)),+cpu)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --timeout 20 --retries 1
 INSTALL := $(PIP) install -qq $(if $(PIP_INDEX),--index-url $(PIP_INDEX))
 
-.PHONY: help setup demo test test-slow check fmt bench node arm64 clean
+.PHONY: help setup demo test test-slow check fmt bench native runner node arm64 clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -90,6 +91,13 @@ node: setup ## npm packages for `todm check --runtimes`: ONNX Runtime Web, sherp
 
 arm64: setup ## an emulated aarch64 for `todm check --runtimes` (needs qemu-user and mmdebstrap)
 	scripts/arm64.sh
+
+native: setup ## todm's scan operator for this machine's ONNX Runtime and ExecuTorch (optional; needs g++ or clang)
+	$(BIN)/python -m todm.export.native $(NATIVE_ARGS)
+
+runner: setup ## the C++ runner of ExecuTorch bundles, in build/runner (needs cmake and a compiler)
+	cmake -S todm/runtimes/csrc -B build/runner -DEXECUTORCH_PACKAGE="$$($(BIN)/python -c 'from todm.export.native import executorch_folder as f; print(f())')"
+	cmake --build build/runner
 
 # --- Checks -----------------------------------------------------------------------------------
 test: setup ## the test suite, under 10 minutes on 2 cores

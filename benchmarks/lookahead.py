@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from spine_table import number, table
+from pages import number, table
 from trials import Trial, Trials, net_measurements, over_seeds
 from trials_cli import parser, run_benchmark
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from spine_table import made_with
+from pages import made_with
 
 from todm.core.report import Environment, Measurement, Report, environment
 

@@ -27,8 +27,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import torch
+from pages import everything, made_with
 from search_table import Table, UniformSpace, enumerate_space
-from spine_table import everything, made_with
 from trials_cli import tone_corpus
 
 from todm.core.artifact import is_complete, write_artifact

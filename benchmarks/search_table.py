@@ -35,13 +35,7 @@ class UniformSpace(SearchSpace):
 
     def choices(self) -> dict[str, tuple[int, ...]]:
         """Return every decision by name."""
-        return {
-            "depth": self.depths,
-            "ffn": self.ffn_dims,
-            "heads": self.heads,
-            "state": self.state_dims,
-            "joiner": self.joiner_dims,
-        }
+        return {"depth": self.depths, **self.layer_axes, "joiner": self.joiner_dims}
 
     def decode(self, genome: dict[str, int]) -> SubnetSpec:
         """Return the net that a genome names."""
@@ -50,13 +44,8 @@ class UniformSpace(SearchSpace):
     def encode(self, spec: SubnetSpec) -> dict[str, int]:
         """Return the genome of a net whose layers are alike."""
         first = spec.blocks[0]
-        return {
-            "depth": len(spec.blocks),
-            "ffn": first.ffn_dim,
-            "heads": first.mixer.num_heads,
-            "state": first.mixer.state_dim,
-            "joiner": spec.joiner_dim,
-        }
+        widths = {"ffn": first.ffn_dim, **first.mixer.axes()}
+        return {"depth": len(spec.blocks), **widths, "joiner": spec.joiner_dim}
 
     def count(self) -> int:
         """Return how many nets there are."""

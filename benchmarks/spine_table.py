@@ -1,14 +1,14 @@
 """The Markdown of ``spine.json``: two small tables that the README quotes, then every figure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from todm.core.report import Environment, Measurement, Report
+from pages import everything, made_with, number, table
+
+from todm.core.report import Measurement, Report
 
 NETS = ("largest", "middle", "smallest")
 DEVICES = ("this_host", "browser_tab", "mcu_arm")
 FORMS = ("onnx.fp32", "onnx.int8", "executorch.fp32")
-DIGITS = {"%": 2, "points": 2, "ms": 2, "B": 0, "s": 1, "s/s": 4, "tokens": 0, "logit": 3}
-"""Decimals by unit; plain fractions have four."""
 
 Named = Mapping[str, Measurement]
 
@@ -34,19 +34,6 @@ def required_names() -> set[str]:
     }
 
 
-def made_with(env: Environment) -> str:
-    """Say in a line what a report was made with."""
-    return (
-        f"`{env.command}` on {env.cpu} ({env.cores} cores), commit {env.commit}, Python "
-        f"{env.python}, {', '.join(f'{k} {v}' for k, v in env.versions.items())}, {env.date}."
-    )
-
-
-def number(value: float | None, unit: str) -> str:
-    """Return a value with the decimals of its unit."""
-    return "" if value is None else f"{value:.{DIGITS.get(unit, 4)}f}"
-
-
 def render(report: Report, title: str) -> str:
     """Return the whole page."""
     named = {measurement.name: measurement for measurement in report.measurements}
@@ -57,12 +44,6 @@ def render(report: Report, title: str) -> str:
         )
         + "\n"
     )
-
-
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [headers, ["---"] * len(headers), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _cell(named: Named, name: str, *, interval: bool = False) -> str:
@@ -115,23 +96,5 @@ def _devices(named: Named) -> str:
             _delay(named, device),
         )
         for device in DEVICES
-    ]
-    return table(headers, rows)
-
-
-def everything(measurements: Sequence[Measurement]) -> str:
-    """Return the table of all figures."""
-    headers = ("figure", "value", "unit", "low", "high", "n", "note")
-    rows = [
-        (
-            m.name,
-            number(m.value, m.unit),
-            m.unit,
-            number(m.low, m.unit),
-            number(m.high, m.unit),
-            str(m.n),
-            m.note.replace("|", "/").replace("\n", " "),
-        )
-        for m in measurements
     ]
     return table(headers, rows)

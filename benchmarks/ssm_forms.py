@@ -12,17 +12,15 @@ median stands beside it.
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import product
 from pathlib import Path
 from time import process_time
-from typing import NamedTuple
-from unittest import mock
 
 import numpy as np
 import torch
-from spine_table import made_with
+from pages import made_with
 from torch import Tensor
 
 from todm.core.contract import contract_of
@@ -30,14 +28,12 @@ from todm.core.cost_mixers import TOEPLITZ_MAX_FRAMES
 from todm.core.report import Measurement, Report, environment
 from todm.core.rng import derive_seed
 from todm.core.space import SearchSpace
-from todm.core.specs import MHSSMSpec, SubnetSpec
+from todm.core.specs import ScanForm, SubnetSpec
 from todm.core.target import target_of
 from todm.decode.steps import TransducerSteps
 from todm.export.executorch import export_pte
 from todm.export.onnx_graph import export_onnx
 from todm.kernels.ssm import ssm_fft, ssm_toeplitz
-from todm.layers import mixers
-from todm.layers.mhssm import MHSSM
 from todm.models.rnnt import Transducer
 from todm.recipes.spaces import small_space
 from todm.runtimes.executorch import ExecutorchSteps
@@ -52,48 +48,7 @@ BATCHES = (4, 16)
 TRAINING_FORMS = {"toeplitz": ssm_toeplitz, "fft": ssm_fft}
 
 
-class Unrolled(NamedTuple):
-    """Constants of the scan frame by frame."""
-
-    pole_re_HN1: Tensor
-    pole_im_HN1: Tensor
-    read_H1M: Tensor
-    skip_H1: Tensor
-
-
-class UnrolledMHSSM(MHSSM):
-    """The scan frame by frame in real arithmetic, and one product that reads all its states."""
-
-    def fold(self, spec: MHSSMSpec, *_: int) -> Unrolled:
-        """Return the recurrence's constants, the same for every chunk; nothing looks ahead."""
-        modes = self.modes(spec)
-        return Unrolled(
-            modes.lam_HN.real[:, :, None].clone(),
-            modes.lam_HN.imag[:, :, None].clone(),
-            2.0 * torch.cat([modes.cb_HN.real, -modes.cb_HN.imag], 1)[:, None],
-            modes.d_H[:, None].clone(),
-        )
-
-    def step(
-        self, x_BLD: Tensor, states: Sequence[Tensor], spec: MHSSMSpec, constants: Unrolled
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Advance one chunk."""
-        u_BLHP = self.split(self.enter(x_BLD, spec)[0], spec)
-        re, im = states[0][:, :, : spec.state_dim], states[0][:, :, spec.state_dim :]
-        seen = []
-        for u_BHP in u_BLHP.unbind(1):
-            re, im = (
-                constants.pole_re_HN1 * re - constants.pole_im_HN1 * im + u_BHP[:, :, None],
-                constants.pole_im_HN1 * re + constants.pole_re_HN1 * im,
-            )
-            seen.append(torch.cat([re, im], 2))
-        y_BH1X = constants.read_H1M @ torch.cat(seen, 3)
-        y_BHLP = y_BH1X.reshape(-1, spec.num_heads, len(seen), spec.head_dim)
-        y_BLHP = y_BHLP.transpose(1, 2) + constants.skip_H1 * u_BLHP
-        return self.mix(self.leave(y_BLHP)), (seen[-1],)
-
-
-STREAMING_FORMS = {"fold": MHSSM, "unrolled": UnrolledMHSSM}
+STREAMING_FORMS: dict[str, ScanForm] = {"fold": "folded", "unrolled": "unrolled"}
 
 
 def in_turns(runs: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
@@ -163,15 +118,16 @@ def open_forms(spec: SubnetSpec, folder: Path) -> dict[str, dict[str, Transducer
     """Export a random net in every form and open it in both runtimes: by runtime, by form."""
     contract = contract_of(spec, "char")
     found: dict[str, dict[str, TransducerSteps]] = {"ort": {}, "executorch": {}}
-    for name, mixer in STREAMING_FORMS.items():
+    with torch.random.fork_rng():
+        torch.manual_seed(SEED)  # noqa: TID251 - torch's initialisers take no generator
+        model = Transducer(spec).eval()
+    for name, form in STREAMING_FORMS.items():
         place = folder / name
         place.mkdir()
-        # The product's own net and export, but for the one class that writes the scan.
-        with mock.patch.object(mixers, "MHSSM", mixer), torch.random.fork_rng():
-            torch.manual_seed(SEED)  # noqa: TID251 - torch's initialisers take no generator
-            model = Transducer(spec).eval()
-        files = export_onnx(model, contract, target_of("onnx"), place)
-        export_pte(model, place / "model.pte")
+        target = target_of("onnx").model_copy(update={"scan_form": form})
+        files = export_onnx(model, contract, target, place)
+        target = target_of("executorch").model_copy(update={"scan_form": form})
+        export_pte(model, contract, target, place / "model.pte")
         found["ort"][name] = OrtSteps(files, contract)
         found["executorch"][name] = ExecutorchSteps(place / "model.pte", contract)
         print(f"{name}: exported", flush=True)
@@ -201,12 +157,11 @@ def streaming(spec: SubnetSpec, folder: Path, repeats: int) -> list[Measurement]
     return found
 
 
-def table(report: Report) -> str:
+def table(report: Report, title: str, remark: str) -> str:
     """Return the figures as Markdown."""
-    env = report.environment
     lines = [
-        "# Forms of the state-space scan",
-        f"{made_with(env)} One thread. TOEPLITZ_MAX_FRAMES = {TOEPLITZ_MAX_FRAMES}.",
+        f"# {title}",
+        f"{made_with(report.environment)} One thread. {remark}",
         "| figure | value | unit | low | high | n | note |\n|---|---|---|---|---|---|---|",
     ]
     rows = [
@@ -232,7 +187,9 @@ def main() -> None:
     report = Report(environment=environment((SEED,)), measurements=tuple(measurements))
     out.parent.mkdir(parents=True, exist_ok=True)
     report.write_json(out)
-    out.with_suffix(".md").write_text(table(report), "utf-8")
+    remark = f"TOEPLITZ_MAX_FRAMES = {TOEPLITZ_MAX_FRAMES}."
+    page = table(report, "Forms of the state-space scan", remark)
+    out.with_suffix(".md").write_text(page, "utf-8")
     print(f"{out} and {out.with_suffix('.md').name}")
 
 

@@ -24,7 +24,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from spine_table import made_with
+from pages import made_with
 from torch import Tensor, nn
 
 from todm.core.config import OptimConfig, SupernetConfig

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from spine_table import everything, made_with, number, table
+from pages import everything, made_with, number, table
 from trials import SIZES, Trials
 
 from todm.core.data_config import PrepareConfig, SourceConfig, StringConfig, TokenConfig

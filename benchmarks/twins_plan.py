@@ -23,7 +23,7 @@ from todm.core.cost import macs_per_audio_s
 from todm.core.data_config import PrepareConfig
 from todm.core.errors import ConfigError
 from todm.core.overrides import apply_overrides
-from todm.core.space import SearchSpace, spread_order
+from todm.core.space import SearchSpace
 from todm.core.specs import SubnetSpec
 from todm.core.value import Value
 from todm.data.manifest import Corpus
@@ -138,7 +138,9 @@ class TwinSet:
             ConfigError: one is not in the recipe's space, or the first is not its largest.
         """
         space = self.base.space
-        found = {name: space.uniform(**size.model_dump()) for name, size in self.plan.sizes.items()}
+        found = {
+            n: space.uniform(*size.model_dump().values()) for n, size in self.plan.sizes.items()
+        }
         outside = [name for name, spec in found.items() if not space.contains(spec)]
         if outside or next(iter(found.values())) != space.largest:
             wrong = ", ".join(outside) or "the first size"
@@ -192,23 +194,10 @@ def twin_config(base: SupernetConfig, spec: SubnetSpec) -> SupernetConfig:
 
     Its dropout is what the adaptive rule gives that size inside the supernet.
     """
-    blocks = tuple(
-        block.model_copy(update={"source_layer": layer}) for layer, block in enumerate(spec.blocks)
-    )
-    top = blocks[0]
-    space = SearchSpace(
-        largest=spec.model_copy(update={"blocks": blocks}),
-        depths=(len(blocks),),
-        depth_order=spread_order(len(blocks)),
-        ffn_dims=(top.ffn_dim,),
-        heads=(top.mixer.num_heads,),
-        state_dims=(top.mixer.state_dim,),
-        joiner_dims=(spec.joiner_dim,),
-    )
     return base.model_copy(
         update={
             "recipe": f"{base.recipe}, one net alone",
-            "space": space,
+            "space": SearchSpace.alone(spec),
             "sandwich": SandwichConfig.parse({"num_random": 0, "smallest": 0}, where="twin"),
             "distill": base.distill.model_copy(update={"mode": "none"}),
             "dropout": twin_dropout(base, spec),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from pages import everything, made_with, table
 from twins_plan import TwinSet
 
 from todm.core.report import Measurement, Report
@@ -26,12 +27,8 @@ HEADERS = (
 def render(report: Report, sets: Sequence[TwinSet], missing: Sequence[str]) -> str:
     """Return the whole page."""
     named = {measurement.name: measurement for measurement in report.measurements}
-    env = report.environment
-    where = (
-        f"`{env.command}` on {env.cpu} ({env.cores} cores), commit {env.commit}, Python "
-        f"{env.python}, torch {env.versions.get('torch', '-')}, seeds "
-        f"{', '.join(map(str, env.seeds))}, {env.date}."
-    )
+    seeds = ", ".join(map(str, report.environment.seeds))
+    where = f"{made_with(report.environment)} Seeds {seeds}."
     parts = ["# One supernet against nets trained alone", where]
     if missing:
         parts.append("**Unfinished.** Missing: " + "; ".join(missing) + ".")
@@ -39,19 +36,13 @@ def render(report: Report, sets: Sequence[TwinSet], missing: Sequence[str]) -> s
     for twins in sets:
         if f"{twins.name}.wer.supernet.{next(iter(twins.plan.sizes))}" in named:
             parts.append(f"![WER by MACs, {twins.name}]({svg_name(twins.name)})")
-    parts += [_verdicts(report), _everything(report)]
+    parts += [_verdicts(report), everything(report.measurements)]
     return "\n\n".join(parts) + "\n"
 
 
 def svg_name(set_name: str) -> str:
     """Return the file of a set's drawing."""
     return f"supernet_vs_single.{set_name}.svg"
-
-
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [headers, ["---"] * len(headers), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _cells(report: Report, named: Named, sets: Sequence[TwinSet]) -> str:
@@ -120,18 +111,6 @@ def _verdicts(report: Report) -> str:
         for v in report.verdicts
     ]
     return table(("verdict", "status", "value", "limit", "unit", "note"), rows)
-
-
-def _everything(report: Report) -> str:
-    rows = [
-        [m.name, *(_number(v) for v in (m.value, m.low, m.high)), m.unit, str(m.n), m.note]
-        for m in report.measurements
-    ]
-    return table(("figure", "value", "low", "high", "unit", "n", "note"), rows)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.5g}"
 
 
 def wer_by_macs(named: Named, twins: TwinSet) -> str | None:

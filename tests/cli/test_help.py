@@ -6,9 +6,9 @@ import time
 import pytest
 import typer
 
-from todm.cli import _COMMANDS, app
+from todm.cli import _COMMANDS, _GROUPS, app
 
-HEAVY = ("torch", "numpy", "lhotse", "onnxruntime", "onnx", "matplotlib")
+HEAVY = ("torch", "numpy", "pandas", "lhotse", "onnxruntime", "onnx", "matplotlib")
 REPORT_HEAVY = f"""
 import atexit, sys
 atexit.register(lambda: sys.stderr.write(
@@ -20,7 +20,8 @@ FLAGS = {
     "--resume --set",
     "search": "--config --corpus --json --out --set supernet",
     "extract": "--allow-unjudged --corpus --device --front --json --out supernet",
-    "export": "--audio --corpus --device --features --json --out --target subnet",
+    "export": "--also --audio --corpus --device --features --json --out --precision --scan --set "
+    "--target --ungated subnet",
     "transcribe": "--json --mix-down --precision --runtime --threads --times audio model",
     "eval": "--corpus --json --max-wer --out --precision --runtime --set --split model",
     "bench": "--audio --corpus --device --json --out --set model",
@@ -29,6 +30,10 @@ FLAGS = {
     "report": "--json --out artifacts",
     "demo": "--corpus-dir --json --max-wer --out",
     "profiles": "--json",
+    "forecast train": "--config --data --horizon --json --missing --out --recipe --set --target",
+    "forecast predict": "--data --json --out --rolling model",
+    "forecast eval": "--data --json --out --set model",
+    "forecast export": "--device --json --out --target model",
 }
 
 
@@ -43,7 +48,11 @@ def flags_of(command):
 def test_flags_are_frozen():
     """A new knob is a key of a configuration, reached by --set; a flag needs a better reason."""
     group = typer.main.get_command(app)
-    assert {name: flags_of(command) for name, command in group.commands.items()} == FLAGS
+    found = {}
+    for name, command in group.commands.items():
+        inner = {f"{name} {key}": value for key, value in getattr(command, "commands", {}).items()}
+        found |= inner or {name: command}
+    assert {name: flags_of(command) for name, command in found.items()} == FLAGS
     assert flags_of(group) == "--debug --version"
 
 
@@ -51,9 +60,14 @@ def test_every_command_has_a_file_and_an_example():
     for name, function in _COMMANDS.items():
         assert function.__module__ == f"todm.cli.{name.replace('-', '_')}"
         assert re.search(rf"^ +todm {name}", function.__doc__, re.MULTILINE), name
+    for group, inner in _GROUPS.items():
+        for command in inner.registered_commands:
+            assert command.callback.__module__ == f"todm.cli.{group}"
+            example = rf"^ +todm {group} {command.name}"
+            assert re.search(example, command.callback.__doc__, re.MULTILINE), command.name
 
 
-@pytest.mark.parametrize("arguments", [(), *((name,) for name in FLAGS)])
+@pytest.mark.parametrize("arguments", [(), ("forecast",), *(name.split() for name in FLAGS)])
 def test_help_is_quick_and_imports_nothing_heavy(todm_process, arguments):
     seconds = []
     for _ in range(3):

@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LINE = re.compile(r"^(?P<name>[a-z0-9-]+)==(?P<version>[^\s;+]+)( ; python_version .*)?$")
-NOT_LOCKED = ("k2", "torchaudio")
-"""Extras whose wheels want another Python, or torch's CUDA build."""
+NOT_LOCKED = ("k2", "torchaudio", "baselines")
+"""Extras whose wheels want another Python, torch's CUDA build or another scipy."""
 GPU_PACKAGES = ("nvidia", "triton", "cuda", "cupy", "pytorch-triton")
 
 

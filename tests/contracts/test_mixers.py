@@ -1,5 +1,6 @@
 """The battery of every sequence mixer: a new one adds one line to ``MIXER_CASES``."""
 
+import copy
 from typing import get_args
 
 import pytest
@@ -8,7 +9,16 @@ from torch import Tensor
 
 from todm.core.contract import state_parts
 from todm.core.cost_mixers import TOEPLITZ_MAX_FRAMES
-from todm.core.specs import BlockSpec, FrontSpec, MHSSMSpec, MixerSpec, PredictorSpec, SubnetSpec
+from todm.core.specs import (
+    BlockSpec,
+    FrontSpec,
+    LSSLSpec,
+    MHSSMSpec,
+    MixerSpec,
+    PGNSpec,
+    PredictorSpec,
+    SubnetSpec,
+)
 from todm.layers.block import Block
 from todm.layers.mhssm import MHSSM
 from todm.layers.mixer import Lookahead
@@ -21,6 +31,16 @@ def mhssm(**form: object) -> tuple[MHSSMSpec, MHSSMSpec]:
     return whole, whole.model_copy(update={"num_heads": 4, "state_dim": 2})
 
 
+def pgn() -> tuple[PGNSpec, PGNSpec]:
+    whole = PGNSpec(num_heads=5, head_dim=3, window=10)
+    return whole, whole.model_copy(update={"num_heads": 2, "window": 4})
+
+
+def lssl(**form: object) -> tuple[LSSLSpec, LSSLSpec]:
+    whole = LSSLSpec.model_validate({"num_heads": 5, "head_dim": 3, "state_dim": 6, **form})
+    return whole, whole.model_copy(update={"num_heads": 3, "state_dim": 2})
+
+
 # each mixer at its largest, a smaller one that its prefix must hold, and the net's lookahead
 MIXER_CASES = {
     "mhssm": (*mhssm(), 0),
@@ -31,8 +51,14 @@ MIXER_CASES = {
     "mhssm-head-glu": (*mhssm(gating="head_glu"), 0),
     "mhssm-pairs": (*mhssm(gating="pairs"), 0),
     "mhssm-no-gate": (*mhssm(gating="none"), 0),
+    "pgn": (*pgn(), 0),
+    "lssl": (*lssl(), 0),
+    "lssl-fixed": (*lssl(learn="fixed"), 0),
+    "lssl-dt": (*lssl(learn="dt", gating="none", alpha=1.0), 0),
+    "lssl-lagt": (*lssl(state="lagt"), 0),
 }
 MODEL_DIM, FFN_DIM = 12, 16
+TEN_MINUTES_FRAMES = 15_000  # of 40 ms
 
 each_mixer = pytest.mark.parametrize(
     ("mixer", "smaller", "lookahead"), MIXER_CASES.values(), ids=MIXER_CASES.keys()
@@ -126,6 +152,29 @@ def test_streaming_equals_offline_for_every_chunk(mixer, smaller, lookahead, blo
         y, state = encoder.step(part, state, spec, encoder.folds(spec, chunk_frames))
         outputs.append(y)
     torch.testing.assert_close(torch.cat(outputs, 1), offline, rtol=1e-12, atol=1e-12)
+
+
+@each_mixer
+@torch.no_grad()
+def test_streaming_does_not_drift_over_ten_minutes(mixer, smaller, lookahead) -> None:
+    """The float32 error of the last minute is no more than three times that of the first."""
+    chunk_frames = 40 * (lookahead + 1)
+    wide = make_block(mixer).double()
+    narrow = copy.deepcopy(wide).float()
+    x = make_input(TEN_MINUTES_FRAMES, batch=1)
+    want = wide(x.double(), block_spec(mixer), None, Lookahead(lookahead))
+    fold = wide.mixer.fold(mixer, chunk_frames, lookahead)
+    constants = type(fold)(*(part.float() for part in fold))
+    states = tuple(torch.zeros(1, *shape) for shape in mixer.state_shapes().values())
+    outputs = []
+    for part in x.split(chunk_frames, 1):
+        y, states = narrow.step(part, states, block_spec(mixer), constants)
+        outputs.append(y)
+    error_T = (torch.cat(outputs, 1).double() - want).abs().amax((0, 2))
+    tenth = TEN_MINUTES_FRAMES // 10
+    first, last = float(error_T[:tenth].max()), float(error_T[-tenth:].max())
+    assert 0.0 < last <= 3.0 * first
+    assert first <= 1e-5 * float(want.abs().max())
 
 
 @each_mixer

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_bundle import formed_spec, made
+from tiny_bundle import formed_spec, gated_spec, linear_spec, made
 
 from todm.core.errors import MissingToolError
 from todm.decode.greedy import first_mismatch
@@ -66,7 +66,11 @@ print(json.dumps([pushed(3200), pushed(777), whole]))
 """
 
 
-@pytest.fixture(scope="module", params=[(), (formed_spec(),)], ids=["plain", "forms"])
+@pytest.fixture(
+    scope="module",
+    params=[(), (formed_spec(),), (gated_spec(),), (linear_spec(), 3)],
+    ids=["plain", "forms", "gated", "linear"],
+)
 def heard(request, tmp_path_factory):
     """What each runtime makes of a tiny net, and of one with every form of the mixer."""
     tiny = made(*request.param)

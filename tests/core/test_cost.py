@@ -20,17 +20,53 @@ from todm.core.cost import (
     state_bytes,
     weight_bytes_per_audio_s,
 )
-from todm.core.specs import BlockSpec, FrontSpec, MHSSMSpec, PredictorSpec, SubnetSpec
+from todm.core.specs import (
+    BlockSpec,
+    FrontSpec,
+    LSSLSpec,
+    MHSSMSpec,
+    PGNSpec,
+    PredictorSpec,
+    SubnetSpec,
+)
+from todm.export.fold import PredictorStep
 from todm.models.rnnt import Transducer
 from todm.models.slicing import num_parameters as torch_parameters
+from todm.optim.build import SSM_NAMES
 from todm.recipes.spaces import small_space
+
+
+def _mhssm(draw, head_dim, form):
+    return MHSSMSpec(num_heads=2 * draw(1, 4), head_dim=head_dim, state_dim=draw(1, 6), **form)
+
+
+def _lssl(draw, head_dim, seed):
+    learn = ("fixed", "dt", "dt_a")[seed % 3]
+    gating = ("out_glu", "none")[seed % 2]
+    sizes = {"num_heads": draw(1, 8), "head_dim": head_dim, "state_dim": draw(1, 9)}
+    return LSSLSpec(**sizes, learn=learn, gating=gating)
+
+
+def _pgn(draw, head_dim):
+    return PGNSpec(num_heads=draw(1, 8), head_dim=head_dim, window=draw(1, 9))
+
+
+def _mixer(draw, seed, head_dim, form):
+    match seed % 5:
+        case 0:
+            return _pgn(draw, head_dim)
+        case 1:
+            return _lssl(draw, head_dim, seed)
+        case _:
+            return _mhssm(draw, head_dim, form)
 
 
 def random_spec(seed: int) -> SubnetSpec:
     """Draw a small net whose layers all differ."""
     draw = random.Random(seed).randint
     head_dim = draw(1, 5)
-    backward = bool(seed % 2)
+    mhssm = seed % 5 > 1
+    backward = mhssm and bool(seed % 2)
     form = {
         "gating": ("out_glu", "head_glu", "pairs", "none")[seed % 4],
         "conv_frames": (0, 3, 2)[seed % 3],
@@ -41,9 +77,7 @@ def random_spec(seed: int) -> SubnetSpec:
         BlockSpec(
             source_layer=2 * layer,
             ffn_dim=draw(1, 40),
-            mixer=MHSSMSpec(
-                num_heads=2 * draw(1, 4), head_dim=head_dim, state_dim=draw(1, 6), **form
-            ),
+            mixer=_mixer(draw, seed, head_dim, form),
         )
         for layer in range(draw(1, 3))
     )
@@ -51,7 +85,11 @@ def random_spec(seed: int) -> SubnetSpec:
         front=FrontSpec(feature_dim=4 * draw(2, 6), channels=(draw(1, 4), draw(1, 6))),
         model_dim=draw(4, 24),
         blocks=blocks,
-        predictor=PredictorSpec(embed_dim=draw(2, 16), context_size=draw(1, 4)),
+        predictor=PredictorSpec(
+            kind="stateless" if seed % 3 else "pgn",
+            embed_dim=draw(2, 16),
+            context_size=draw(1, 3) + (seed % 3 == 0),
+        ),
         joiner_dim=draw(2, 20),
         vocab_size=draw(2, 12),
         chunk_frames=blocks_per_chunk * (lookahead + 1),
@@ -70,9 +108,10 @@ def step_macs_by_torch(spec: SubnetSpec) -> dict[str, float]:
             enc, _ = model.encoder.step(features, torch.zeros(1, spec.state_floats), spec, folds)
             enc = model.joiner.from_encoder(enc, spec.joiner_dim)
         counts["encoder"] = counter.get_total_flops() / 2
+        predict = PredictorStep(model)
         context = torch.zeros(frames, spec.predictor.context_size, dtype=torch.int64)
         with FlopCounterMode(display=False) as counter:
-            pred = model.predict(context, spec)
+            pred = predict(context)
         counts["predictor"] = counter.get_total_flops() / 2
         with FlopCounterMode(display=False) as counter:
             model.joiner(enc[0], pred)
@@ -101,8 +140,14 @@ def test_fp32_bytes_are_those_of_the_tensors(seed):
     spec = random_spec(seed)
     model = Transducer(spec)
     folds = model.encoder.folds(spec, spec.chunk_frames)
-    ssm = {"log_neg_re", "im", "log_dt", "c", "d"}
-    kept = [t for name, t in model.state_dict().items() if name.split(".")[-1] not in ssm]
+    folded = {"log_neg_re", "im", "log_dt", "c", "d"}
+    if spec.blocks[0].mixer.kind == "pgn":
+        folded = {"taps"}
+    if spec.blocks[0].mixer.kind == "lssl":
+        folded |= set(SSM_NAMES)
+    weights = {n: t for n, t in model.state_dict().items() if not n.startswith("predictor.")}
+    kept = [t for name, t in weights.items() if name.split(".")[-1] not in folded]
+    kept += list(PredictorStep(model).predictor.parameters())
     total = sum(t.numel() for t in kept) + sum(t.numel() for fold in folds for t in fold)
     assert sum(graph_weight_bytes(spec, "fp32").values()) == 4 * total
 

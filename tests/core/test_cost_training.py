@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from todm.core.config import LossConfig, PrunedConfig
-from todm.core.cost_mixers import TOEPLITZ_MAX_FRAMES
+from todm.core.cost_mixers import TOEPLITZ_MAX_FRAMES, mixer_cost
 from todm.core.cost_training import (
     TrainingMacs,
     TrainingShape,
@@ -15,7 +15,7 @@ from todm.core.cost_training import (
     step_macs,
     training_macs,
 )
-from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
+from todm.core.specs import BlockSpec, LSSLSpec, MHSSMSpec, PGNSpec, PredictorSpec, SubnetSpec
 from todm.kernels import ssm
 from todm.losses.simple_transducer import simple_transducer_loss
 from todm.models.rnnt import Transducer
@@ -101,6 +101,41 @@ def test_forward_and_backward_equal_flop_counter(spec, batch, frames, labels):
     ways = [visible_to_torch(way, scan=True) for way in (macs.forward, macs.backward)]
     forward = run_by_torch(spec, batch, frames, labels, backward=False)
     assert ways == [forward, run_by_torch(spec, batch, frames, labels, backward=True) - forward]
+
+
+def test_parallel_gated_networks_hide_nothing_from_torch():
+    """Their histories are convolutions, in mixers and predictor alike."""
+    mixers = [
+        PGNSpec(num_heads=heads, head_dim=3, window=window) for heads, window in ((4, 5), (2, 9))
+    ]
+    blocks = zip(spec_of().blocks, mixers, strict=True)
+    spec = spec_of().model_copy(
+        update={
+            "blocks": tuple(block.model_copy(update={"mixer": mixer}) for block, mixer in blocks),
+            "predictor": PredictorSpec(kind="pgn", embed_dim=8, context_size=4),
+        }
+    )
+    macs = forward_macs(spec, TrainingShape(batch=2, frames=40, target_len=3))
+    assert macs.total == run_by_torch(spec, 2, 40, 3, backward=False)
+    assert macs.taps == 2 * 10 * 3 * (4 * 5 + 2 * 9)
+    assert macs.predictor == 2 * 4 * (8 * 8 * 3 + 16 * 16)
+
+
+@pytest.mark.parametrize("frames", [4, 8, 12, 40])
+def test_linear_state_spaces_hide_nothing_from_torch(frames):
+    """Not their kernels either, which are real products; a fixed Krylov matrix is made once."""
+    blocks = tuple(
+        block.model_copy(
+            update={"mixer": LSSLSpec(num_heads=4, head_dim=3, state_dim=5, learn=learn)}
+        )
+        for block, learn in zip(spec_of().blocks, ("dt", "dt_a"), strict=True)
+    )
+    spec = spec_of().model_copy(update={"blocks": blocks})
+    macs = forward_macs(spec, TrainingShape(batch=2, frames=frames, target_len=3))
+    assert macs.total - macs.predictor == run_by_torch(spec, 2, frames, 3, backward=False)
+    fixed = spec.blocks[0].mixer.model_copy(update={"learn": "fixed"})
+    columns = frames // 4
+    assert mixer_cost(fixed).kernel_macs(columns, 0) == 4 * 5 * columns
 
 
 def test_the_pruned_form_equals_flop_counter():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from todm.core.errors import ConfigError
 from todm.core.space import SearchSpace, spread_order
-from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
+from todm.core.specs import BlockSpec, MHSSMSpec, PGNSpec, PredictorSpec, SubnetSpec
 from todm.recipes.spaces import small_space
 
 
@@ -163,7 +163,7 @@ def test_one_lookahead_is_no_decision():
     [
         ({"ffn_dims": (8, 4)}, "ffn_dims must ascend"),
         ({"ffn_dims": (4,)}, "ffn_dims must ascend and end with the largest net's 8"),
-        ({"heads": (3, 4)}, "heads must be even"),
+        ({"heads": (3, 4)}, "heads: num_heads: Input should be a multiple of 2"),
         ({"depth_order": (0, 0)}, "depth_order must name every layer once"),
         ({"depths": ()}, "depths"),
         ({"lookaheads": (1, 0)}, "lookaheads must ascend and end with the largest net's 0"),
@@ -174,3 +174,60 @@ def test_one_lookahead_is_no_decision():
 def test_wrong_spaces_are_refused(changes, complaint):
     with pytest.raises(ConfigError, match=complaint):
         tiny_space(**changes)
+
+
+def gated_space(**changes):
+    """Of mixers with axes of their own."""
+    mixer = PGNSpec(num_heads=3, head_dim=2, window=6)
+    data = tiny_space().to_json() | {"state_dims": (), "heads": (1, 3), "windows": (2, 4, 6)}
+    for block in data["largest"]["blocks"]:
+        block["mixer"] = mixer.to_json()
+    return SearchSpace.parse(data | changes, where="space")
+
+
+def test_a_space_holds_values_of_its_mixers_axes():
+    space = gated_space()
+    assert list(space.layer_axes) == ["ffn", "heads", "window"]
+    assert space.smallest.axes()["window"] == (2,) * len(space.smallest.blocks)
+    nets = set(space.every())
+    assert len(nets) == space.count() == len({net.digest() for net in nets})
+    generator = random.Random(0)
+    for _ in range(50):
+        net = space.mutate(space.sample(generator), generator, rate=0.5)
+        assert space.contains(net)
+        assert space.decode(space.encode(net)) == net
+        assert net in nets
+    assert not space.contains(tiny_space().largest)
+    assert SearchSpace.parse(space.to_json(), where="space") == space
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"state_dims": (2,)}, "state_dims: a mixer of kind pgn has no such axis"),
+        ({"windows": ()}, "windows must ascend and end with the largest net's 6"),
+        ({"heads": (2,)}, "heads must ascend and end with the largest net's 3"),
+    ],
+)
+def test_values_of_axes_that_the_mixers_lack_are_refused(changes, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        gated_space(**changes)
+
+
+def test_a_space_of_one_net_holds_that_net_alone():
+    for space in (tiny_space(lookaheads=(0, 1)), gated_space()):
+        net = space.uniform(1, *(values[0] for values in space.layer_axes.values()), 2)
+        alone = SearchSpace.alone(net)
+        assert list(alone.every()) == [alone.largest]
+        assert alone.largest.blocks[0].mixer == net.blocks[0].mixer
+
+
+def test_spaces_and_nets_written_before_there_were_other_kinds_keep_their_digests():
+    """Of the recipe, by what they were called in results that are quoted."""
+    data = small_space(12).to_json()
+    assert "windows" not in data
+    assert "kind" not in data["largest"]["predictor"]
+    assert (
+        small_space(12).largest.short_name
+        == "L6_F512-512-512-512-512-512_H16-16-16-16-16-16_J128_6e0cbb"
+    )

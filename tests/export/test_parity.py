@@ -35,7 +35,7 @@ def judged(report):
 
 def test_no_token_is_not_judged_though_outputs_agree(audio):
     steps = steps_of(silent_model())
-    report = check_parity(steps, {"ort": steps}, {}, audio)
+    report = check_parity(steps, {"ort": steps}, audio)
     found = judged(report)
     for name in TOKENS:
         assert (found[name].status, found[name].value) == ("not_judged", None)
@@ -47,13 +47,13 @@ def test_no_token_is_not_judged_though_outputs_agree(audio):
 
 def test_equal_tokens_are_met(audio):
     steps = steps_of(random_model())
-    found = judged(check_parity(steps, {"ort": steps}, {}, audio))
+    found = judged(check_parity(steps, {"ort": steps}, audio))
     assert [(found[name].status, found[name].value) for name in TOKENS] == [("met", 0.0)] * 2
 
 
 def test_tokens_where_the_reference_hears_none_are_a_failure(audio):
     loud = random_model()
-    found = judged(check_parity(steps_of(silent_model()), {"ort": steps_of(loud)}, {}, audio))
+    found = judged(check_parity(steps_of(silent_model()), {"ort": steps_of(loud)}, audio))
     assert found[TOKENS[0]].status == "not_judged"
     assert found[TOKENS[1]].status == "failed"
     assert found[TOKENS[1]].value == 4.0  # three recordings and all of them joined

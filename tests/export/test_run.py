@@ -1,20 +1,19 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
-from tiny_bundle import AUDIO_SOURCE, babble, random_model, write_subnet
+from tiny_bundle import AUDIO_SOURCE, UNGATED, babble, random_model, write_subnet
 
 from todm.core.artifact import load_artifact
 from todm.core.contract import StreamContract
 from todm.core.cost import GRAPH_OVERHEAD, bundle_bytes
 from todm.core.errors import ArtifactError, ConfigError, GateError, InputError
+from todm.core.quantization import Float32, OnnxDynamicInt8
 from todm.core.report import Report
 from todm.core.specs import SubnetSpec
 from todm.core.target import ExportTarget, target_of
 from todm.decode.tokens import read_tokens_txt
 from todm.export import run as export_run
-from todm.export.parity import Deviation
 
 ONNX = (target_of("onnx"),)
 
@@ -25,7 +24,7 @@ def test_the_bundle_holds_what_a_device_needs(tiny):
         *(f"{part}{kind}.onnx" for part in ("encoder", "decoder", "joiner")
           for kind in ("", ".int8")),
         "model.pte", "tokens.txt", "token_table.json", "contract.json", "spec.json",
-        "parity.json", "README.md",
+        "parity.json", "quality.json", "README.md",
     }  # fmt: skip
     assert artifact.manifest.parents == {"subnet": load_artifact(tiny.subnet).digest}
     assert SubnetSpec.read_json(artifact.file("spec.json")) == tiny.spec
@@ -77,9 +76,11 @@ def test_the_card_names_figures_and_limits(tiny):
 
 def test_too_little_speech_is_refused_and_repeats_do_not_count(tiny, tmp_path):
     with pytest.raises(InputError, match="60 s"):
-        export_run.run(tiny.subnet, ONNX, tiny.audio[:2], "few", tmp_path / "b")
+        export_run.run(tiny.subnet, ONNX, tiny.audio[:2], "few", tmp_path / "b", assurance=UNGATED)
     with pytest.raises(InputError, match="distinct"):
-        export_run.run(tiny.subnet, ONNX, [babble(10, 0)] * 9, "a loop", tmp_path / "b")
+        export_run.run(
+            tiny.subnet, ONNX, [babble(10, 0)] * 9, "a loop", tmp_path / "b", assurance=UNGATED
+        )
     assert not (tmp_path / "b").exists()
 
 
@@ -88,18 +89,19 @@ def test_too_little_speech_is_refused_and_repeats_do_not_count(tiny, tmp_path):
     [
         (),
         (target_of("onnx"), target_of("onnx")),
-        (ExportTarget(form="executorch", schemes=("fp32", "int8")),),
-        (ExportTarget(form="onnx", schemes=("int8",)),),
+        (ExportTarget(form="executorch", schemes=(Float32(), OnnxDynamicInt8())),),
+        (ExportTarget(form="onnx", schemes=(OnnxDynamicInt8(),)),),
+        (ExportTarget(form="onnx", schemes=(Float32(), OnnxDynamicInt8(), OnnxDynamicInt8())),),
     ],
 )
 def test_impossible_targets_are_refused(tiny, tmp_path, targets):
     with pytest.raises(ConfigError, match=r"form|schemes"):
-        export_run.run(tiny.subnet, targets, tiny.audio, "x", tmp_path / "b")
+        export_run.run(tiny.subnet, targets, tiny.audio, "x", tmp_path / "b", assurance=UNGATED)
 
 
 def test_a_bundle_is_no_subnet(tiny, tmp_path):
     with pytest.raises(ArtifactError, match="a subnet is needed"):
-        export_run.run(tiny.bundle, ONNX, tiny.audio, "x", tmp_path / "b")
+        export_run.run(tiny.bundle, ONNX, tiny.audio, "x", tmp_path / "b", assurance=UNGATED)
 
 
 def test_forms_of_other_weights_leave_no_bundle(tiny, tmp_path, monkeypatch):
@@ -111,17 +113,9 @@ def test_forms_of_other_weights_leave_no_bundle(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(export_run, "write_forms", write_wrong_forms)
     other = write_subnet(tmp_path / "other", random_model(seed=7))
     with pytest.raises(GateError, match=r"no bundle left: parity\.ort_vs_torch_offline.rel_rms"):
-        export_run.run(other, ONNX, tiny.audio, "x", tmp_path / "b")
+        export_run.run(other, ONNX, tiny.audio, "x", tmp_path / "b", assurance=UNGATED)
     assert [p.name for p in tmp_path.iterdir()] == ["other"]
     shutil.copytree(tiny.bundle, tmp_path / "b")
     with pytest.raises(GateError, match="the bundle that stood there is untouched: parity"):
-        export_run.run(other, ONNX, tiny.audio, "x", tmp_path / "b")
+        export_run.run(other, ONNX, tiny.audio, "x", tmp_path / "b", assurance=UNGATED)
     assert load_artifact(tmp_path / "b").digest == tiny.artifact.digest
-
-
-def test_deviation_is_relative_to_the_reference():
-    deviation = Deviation()
-    deviation.add(np.array([[1.0, 2.1]]), np.array([[1.0, 2.0]]))
-    deviation.add(np.array([[3.0, 4.0]]), np.array([[3.0, 4.0]]))
-    assert deviation.rel_max == pytest.approx(0.1 / 4)
-    assert deviation.rel_rms == pytest.approx(0.1 / np.sqrt(30))

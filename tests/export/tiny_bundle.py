@@ -12,15 +12,19 @@ import torch
 
 from todm.core.artifact import write_artifact
 from todm.core.contract import contract_of
-from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
+from todm.core.quantization import GateConfig
+from todm.core.specs import BlockSpec, LSSLSpec, MHSSMSpec, PGNSpec, PredictorSpec, SubnetSpec
 from todm.core.target import target_of
 from todm.decode.tokens import TokenTable
+from todm.export.assure import Assurance
 from todm.export.run import run
 from todm.models.rnnt import Transducer
 from todm.models.store import SPEC, load_subnet, write_model
 
 SYMBOLS = ("<blk>", "'", *"ABCDEFGHI", "\u2581")
 AUDIO_SOURCE = "synthetic babble"
+UNGATED = Assurance(GateConfig(drift_s=40.0), ungated=True)
+"""Babble has no transcript, so nothing can judge int8's accuracy; drift is judged all the same."""
 
 
 def block(layer, ffn, heads, modes, **form):
@@ -50,6 +54,35 @@ def formed_spec():
     return unequal_spec().model_copy(update={"blocks": blocks, "lookahead_frames": 3})
 
 
+def gated_spec():
+    """Parallel gated networks as mixers, all unequal, and as predictor with the longest window."""
+    sizes = ((0, 48, 4, 6), (2, 64, 8, 16), (3, 32, 3, 1))
+    blocks = tuple(
+        BlockSpec(
+            source_layer=layer,
+            ffn_dim=ffn,
+            mixer=PGNSpec(num_heads=heads, head_dim=4, window=window),
+        )
+        for layer, ffn, heads, window in sizes
+    )
+    predictor = PredictorSpec(kind="pgn", embed_dim=24, context_size=5)
+    return unequal_spec().model_copy(update={"blocks": blocks, "predictor": predictor})
+
+
+def linear_spec():
+    """Linear state-space layers, all unequal, of every way to train."""
+    mixers = (
+        LSSLSpec(num_heads=4, head_dim=4, state_dim=4),
+        LSSLSpec(num_heads=7, head_dim=4, state_dim=2, learn="fixed", gating="none"),
+        LSSLSpec(num_heads=2, head_dim=4, state_dim=9, learn="dt", state="lagt", alpha=1.0),
+    )
+    blocks = tuple(
+        block.model_copy(update={"mixer": mixer})
+        for block, mixer in zip(unequal_spec().blocks, mixers, strict=True)
+    )
+    return unequal_spec().model_copy(update={"blocks": blocks})
+
+
 @torch.no_grad()
 def random_model(seed=2, spec=None):
     """Random weights, scaled so that many different tokens come out."""
@@ -59,7 +92,12 @@ def random_model(seed=2, spec=None):
     model.encoder.front.istd.fill_(0.25)
     model.joiner.from_encoder.weight.mul_(4.0)
     model.joiner.from_predictor.weight.mul_(4.0)
-    model.predictor.conv.mul_(2.0)
+    history = (
+        model.predictor.conv
+        if spec is None or spec.predictor.kind == "stateless"
+        else (model.predictor.pgn.taps)
+    )
+    history.mul_(2.0)
     model.joiner.to_vocab.weight.mul_(4.0)
     model.joiner.to_vocab.bias[0] += 2.0
     # Fresh norms are all alike: a mix-up would not show, and exporters store equal tensors once.
@@ -104,16 +142,16 @@ def write_subnet(path, model):
 
 
 @cache
-def made(spec=None):
+def made(spec=None, seed=2):
     """Export both forms of a tiny subnet; takes tens of seconds, once for each net."""
     folder = Path(tempfile.mkdtemp(prefix="todm-tiny-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     torch.set_num_threads(1)
-    subnet = write_subnet(folder / "subnet", random_model(spec=spec))
+    subnet = write_subnet(folder / "subnet", random_model(seed, spec))
     audio = recordings()
     onnx = target_of("onnx").model_copy(update={"features": True})
     targets = (onnx, target_of("executorch"))
-    artifact = run(subnet, targets, audio, AUDIO_SOURCE, folder / "bundle")
+    artifact = run(subnet, targets, audio, AUDIO_SOURCE, folder / "bundle", assurance=UNGATED)
     opened = load_subnet(subnet)
     return SimpleNamespace(
         subnet=subnet,

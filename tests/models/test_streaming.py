@@ -113,16 +113,35 @@ def test_no_frame_looks_ahead(model: Transducer) -> None:
         assert bool((reached[: 4 * frame + 4] > 0.0).all())
 
 
-def test_predictor_steps_equal_forward(model: Transducer) -> None:
+def assert_steps_equal_forward(model: Transducer, context_size: int) -> None:
     targets = torch.randint(1, VOCAB, (3, 7), generator=torch.Generator().manual_seed(2))
     want = model.predictor(targets)
     assert want.shape == (3, 8, 12)
-    context = torch.tensor([[-1, -1, 0]] * 3)  # what stock runtimes begin with
+    context = torch.tensor([[-1] * (context_size - 1) + [0]] * 3)  # what stock runtimes begin with
     for position in range(8):
         step = model.predictor.step(context)
         torch.testing.assert_close(step, want[:, position], rtol=1e-12, atol=1e-12)
         if position < 7:
             context = torch.cat([context[:, 1:], targets[:, position : position + 1]], 1)
+
+
+def test_predictor_steps_equal_forward(model: Transducer) -> None:
+    assert_steps_equal_forward(model, 3)
+
+
+@pytest.mark.parametrize("context_size", [2, 3, 5])
+def test_steps_of_a_pgn_predictor_equal_forward(context_size: int) -> None:
+    predictor = PredictorSpec(kind="pgn", embed_dim=12, context_size=context_size)
+    torch.manual_seed(3)
+    net = Transducer(SPEC.model_copy(update={"predictor": predictor})).double()
+    assert_steps_equal_forward(net, context_size)
+    ids = torch.arange(context_size)[None] % VOCAB
+    for at in range(context_size):  # it reads every token, and none counts as a zero vector
+        hidden = ids.index_fill(1, torch.tensor([at]), -1)
+        assert not torch.allclose(net.predictor.step(hidden), net.predictor.step(ids))
+    nothing = net.predictor.step(torch.full((1, context_size), -1))
+    zeroed = net.predictor.pgn(torch.zeros(1, 1, 12).double())[:, 0]
+    torch.testing.assert_close(nothing, zeroed)
 
 
 def greedy_alone(model: Transducer, enc_TJ: Tensor) -> GreedyTokens:

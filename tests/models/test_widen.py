@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from todm.core.space import SearchSpace, spread_order
-from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
+from todm.core.specs import BlockSpec, LSSLSpec, MHSSMSpec, PGNSpec, PredictorSpec, SubnetSpec
 from todm.models.rnnt import Transducer
 from todm.models.widen import VOCABULARY, adopt, fixed_differences
 
@@ -123,6 +123,53 @@ def test_mixers_of_every_form_grow(form: str) -> None:
     torch.testing.assert_close(
         logits(new, new_space.largest), logits(old, old_space.largest), rtol=0, atol=1e-12
     )
+    assert_learns(new, new_space)
+
+
+def gated(space: SearchSpace, heads: tuple[int, ...], windows: tuple[int, ...]) -> SearchSpace:
+    """The space with parallel gated networks, as mixers and as predictor."""
+    mixer = PGNSpec(num_heads=heads[-1], head_dim=3, window=windows[-1])
+    largest = space.largest.model_copy(
+        update={
+            "blocks": tuple(b.model_copy(update={"mixer": mixer}) for b in space.largest.blocks),
+            "predictor": PredictorSpec(kind="pgn", embed_dim=5, context_size=3),
+        }
+    )
+    changes = {"largest": largest, "heads": heads, "state_dims": (), "windows": windows}
+    return space.model_copy(update=changes)
+
+
+def test_parallel_gated_networks_grow() -> None:
+    old_space = gated(make_space(), (1, 2), (2, 3))
+    new_space = gated(make_space(5, (16, 24), joiner=(12, 20)), (2, 4), (3, 7))
+    old, new = make_net(old_space, 1), make_net(new_space, 2)
+    adopt(new, new_space, old, old_space, tokens=True)
+    for spec in [*old_space.named().values(), old_space.sample(random.Random(3))]:
+        found = logits(new, inside(new_space, old_space, spec))
+        torch.testing.assert_close(found, logits(old, spec), rtol=0, atol=1e-13)
+    found = logits(new, new_space.largest)
+    torch.testing.assert_close(found, logits(old, old_space.largest), rtol=0, atol=1e-12)
+    assert_learns(new, new_space)
+
+
+def linear(space: SearchSpace) -> SearchSpace:
+    """The space with linear state-space layers."""
+    sizes = space.largest.blocks[0].mixer.model_dump(include={"num_heads", "head_dim", "state_dim"})
+    mixer = LSSLSpec(**sizes)
+    blocks = tuple(b.model_copy(update={"mixer": mixer}) for b in space.largest.blocks)
+    return space.model_copy(update={"largest": space.largest.model_copy(update={"blocks": blocks})})
+
+
+def test_linear_state_spaces_grow() -> None:
+    old_space, new_space = linear(make_space()), linear(make_space(5, (16, 24), joiner=(12, 20)))
+    assert (
+        new_space.largest.blocks[0].mixer.state_dim >= old_space.largest.blocks[0].mixer.state_dim
+    )
+    old, new = make_net(old_space, 1), make_net(new_space, 2)
+    adopt(new, new_space, old, old_space, tokens=True)
+    for spec in [*old_space.named().values(), old_space.sample(random.Random(3))]:
+        found = logits(new, inside(new_space, old_space, spec))
+        torch.testing.assert_close(found, logits(old, spec), rtol=0, atol=1e-12)
     assert_learns(new, new_space)
 
 

@@ -1,6 +1,6 @@
 """``todm check``: does a bundle still keep what it promised? For continuous integration.
 
-Three kinds of line, each a verdict:
+Kinds of line, each a verdict:
 
 - ``budget.*``: every budget of the device profile. Timed lines are measured here and judge only a
   profile of this host; bytes and MACs always do.
@@ -9,6 +9,8 @@ Three kinds of line, each a verdict:
   runtime that the bundle serves and this machine has; the value is the number of recordings that
   differ from ONNX Runtime (the first runtime), the limit 0.
 - ``runtimes.*``, where asked for: the same recordings in every runtime (``todm.bench.matrix``).
+- ``gate.*``, ``drift.*`` and ``isa.*``: accuracy, drift and arithmetic of every form
+  (``bench.quality``).
 
 The sha256 of every file is checked first. A line without a value is ``not_judged``, never met.
 """
@@ -16,8 +18,11 @@ The sha256 of every file is checked first. A line without a value is ``not_judge
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pydantic import Field
+
 from todm.bench.child import CHILD
 from todm.bench.figures import cost_measurements
+from todm.bench.quality import fresh_drift, stored_quality
 from todm.bench.run import REPORT, BenchConfig, budget_values, job_of, run_many
 from todm.bench.tokens import CHILD as TOKEN_CHILD
 from todm.bench.tokens import TokenJob, Tokens, decode_apart, mismatches
@@ -30,6 +35,15 @@ from todm.runtimes.bundle import PARITY, PROFILE, Bundle, loaded_names, open_bun
 
 ODD_PUSH_SAMPLES = 777
 """Samples pushed at a time in the second decoding of the first runtime."""
+
+
+class CheckConfig(BenchConfig):
+    """How the timed lines are measured, and how long a stream is for drift."""
+
+    drift_s: float = Field(default=600.0, ge=0.0)
+    """Joined speech streamed through every form; 0 leaves the lines out."""
+
+
 _RUNTIMES_OF_FORM: tuple[tuple[Form, tuple[str, ...]], ...] = (
     ("onnx", ("ort", "sherpa")),
     ("executorch", ("executorch",)),
@@ -41,7 +55,7 @@ def run(  # noqa: PLR0913 - what is judged, by what, and two commands for tests
     *,
     profile: DeviceProfile | None = None,
     audio: Sequence[Path] = (),
-    config: BenchConfig | None = None,
+    config: CheckConfig | None = None,
     heard: Callable[[Bundle], tuple[list[Measurement], list[Verdict]]] | None = None,
     out: Path | None = None,
     command: Sequence[str] = CHILD,
@@ -54,7 +68,7 @@ def run(  # noqa: PLR0913 - what is judged, by what, and two commands for tests
         profile: The device; None takes the one stored in the bundle.
         audio: Recordings of speech; without them the timed lines and the fresh parity are
             not judged.
-        config: How the timed lines are measured.
+        config: How timed lines and drift are measured.
         heard: Decodes in every runtime (``todm.bench.matrix``); None leaves that out.
         out: Where a report artifact goes; None writes nothing.
         command: The measurement process.
@@ -68,11 +82,16 @@ def run(  # noqa: PLR0913 - what is judged, by what, and two commands for tests
     """
     opened = open_bundle(bundle)
     profile = profile or stored_profile(opened)
-    measurements, budgets = _budgets(opened, profile, audio, config or BenchConfig(), command)
+    config = config or CheckConfig()
+    # drift_s is no setting of the measurement of times.
+    timing = BenchConfig.model_validate(config.model_dump(exclude={"drift_s"}))
+    measurements, budgets = _budgets(opened, profile, audio, timing, command)
     told, lines_heard = heard(opened) if heard is not None else ([], [])
     verdicts = (
         *budgets,
         *stored_parity(opened),
+        *stored_quality(opened, profile),
+        *fresh_drift(opened, audio, config.drift_s),
         *fresh_parity(opened, [path.absolute() for path in audio], token_command),
         *lines_heard,
     )

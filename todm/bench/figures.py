@@ -22,27 +22,28 @@ def timed_measurements(found: Sequence[Measured], job: BenchJob) -> list[Measure
     highest of the single repeats.
     """
     where = f"{job.runtime} {job.precision}, {job.threads} thread(s), {len(found)} process(es)"
-    result = _latencies("latency_ms", [m.back_to_back_ms for m in found], f"back to back, {where}")
+    result = latencies("latency_ms", [m.back_to_back_ms for m in found], f"back to back, {where}")
     if all(m.paced_ms for m in found):
         note = f"one chunk per {found[0].chunk_ms:g} ms, {where}"
-        result += _latencies("latency_ms.paced", [m.paced_ms for m in found], note)
+        result += latencies("latency_ms.paced", [m.paced_ms for m in found], note)
     result += [
-        _over("rtf", "s/s", [m.rtf for m in found], where),
-        _over("load_s", "s", [m.load_s for m in found], "opening and checking the artifact"),
-        _over("import_s", "s", [m.import_s for m in found], f"importing {job.runtime}"),
+        over("rtf", "s/s", [m.rtf for m in found], where),
+        over("load_s", "s", [m.load_s for m in found], "opening and checking the artifact"),
+        over("import_s", "s", [m.import_s for m in found], f"importing {job.runtime}"),
         Measurement(name="chunk_ms", value=found[0].chunk_ms, unit="ms", note="audio of a chunk"),
     ]
     rises = [m.peak_ram_bytes for m in found if m.peak_ram_bytes is not None]
     if rises:
-        result.append(_over("peak_ram_bytes", "B", rises, found[0].ram_note, pick=max))
+        result.append(over("peak_ram_bytes", "B", rises, found[0].ram_note, pick=max))
     splits = [m.split_ms for m in found if m.split_ms is not None]
     for part in PARTS if splits else ():
         times_ms = [split[part] for split in splits]
-        result.append(_over(f"time_ms.{part}", "ms", times_ms, "mean of a chunk, pass of its own"))
+        result.append(over(f"time_ms.{part}", "ms", times_ms, "mean of a chunk, pass of its own"))
     return result
 
 
-def _latencies(name: str, repeats_ms: Sequence[Sequence[float]], note: str) -> list[Measurement]:
+def latencies(name: str, repeats_ms: Sequence[Sequence[float]], note: str) -> list[Measurement]:
+    """Return the percentiles of all repeats' times; low and high are of the single repeats."""
     pooled_ms = [ms for times_ms in repeats_ms for ms in times_ms]
     result = []
     for percent in PERCENTILES:
@@ -62,13 +63,14 @@ def _latencies(name: str, repeats_ms: Sequence[Sequence[float]], note: str) -> l
     return result
 
 
-def _over(
+def over(
     name: str,
     unit: str,
     values: Sequence[float],
     note: str,
     pick: Callable[[Sequence[float]], float] = median,
 ) -> Measurement:
+    """Return a figure of each repeat: what ``pick`` makes of them, with least and largest."""
     return Measurement(
         name=name,
         value=float(pick(values)),

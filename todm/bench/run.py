@@ -3,20 +3,24 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from pydantic import Field
 
 from todm.bench.child import CHILD, bench_many
 from todm.bench.figures import cost_measurements, timed_measurements
 from todm.bench.job import BenchJob, Measured
+from todm.bench.ops import profile_ops
+from todm.bench.runner import run_runner, runner_measurements
 from todm.core.artifact import Artifact, load_artifact, write_artifact
 from todm.core.data_config import Split
-from todm.core.errors import ArtifactError, DataError
+from todm.core.errors import ArtifactError, ConfigError, DataError
 from todm.core.profile import DeviceProfile
 from todm.core.report import Measurement, Report, environment, judge
 from todm.core.value import Value
 from todm.data.manifest import open_corpus
+from todm.features.wav import read_audio
 from todm.runtimes import Precision
-from todm.runtimes.bundle import PTE, onnx_name
+from todm.runtimes.bundle import PTE, onnx_name, open_bundle
 
 REPORT = "report.json"
 _MAX_FILES = 50
@@ -42,6 +46,10 @@ class BenchConfig(Value):
     """Audio decoded at the pace of a microphone, per repeat; takes as long. 0 leaves it out."""
     repeats: int = Field(default=3, ge=1)
     """Processes per recogniser; their spread is the interval of every timed figure."""
+    runner: Path | None = None
+    """The C++ runner (``make runner``): adds its memory and latency, of an ExecuTorch program."""
+    profile_ops: bool = False
+    """Adds the time of each operator of an ExecuTorch program's encoder."""
 
 
 def run(
@@ -105,11 +113,34 @@ def run_many(
     reports = {}
     for name, found in bench_many(jobs, repeats=config.repeats, command=command).items():
         report = report_of(artifacts[name], jobs[name], found, devices[name])
+        more = inside_program(jobs[name], config)
+        report = report.model_copy(update={"measurements": (*report.measurements, *more)})
         reports[name] = report
         out = (outs or {}).get(name)
         if out is not None:
             _write(out, report, artifacts[name], jobs[name], devices[name])
     return reports
+
+
+def inside_program(job: BenchJob, config: BenchConfig) -> list[Measurement]:
+    """Return what the config asks for beyond the clock: the C++ runner's figures, the operators'.
+
+    Raises:
+        ConfigError: asked for and not measured in ExecuTorch.
+    """
+    asked = config.profile_ops or config.runner is not None
+    if asked and job.runtime != "executorch":
+        raise ConfigError(
+            f"{job.model}: runner and profile_ops measure an ExecuTorch program, not {job.runtime};"
+            " set runtime=executorch"
+        )
+    found: list[Measurement] = []
+    if config.runner is not None:
+        audio_S = np.concatenate([read_audio(path) for path in job.audio])
+        command = [str(config.runner.absolute())]
+        result = run_runner(command, open_bundle(job.model), audio_S, threads=job.threads)
+        found += runner_measurements(result)
+    return found + (profile_ops(job.model) if config.profile_ops else [])
 
 
 def job_of(

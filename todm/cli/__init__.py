@@ -18,6 +18,7 @@ from todm.cli.eval import evaluate
 from todm.cli.export import export
 from todm.cli.extract import extract
 from todm.cli.failures import guarded
+from todm.cli.forecast import app as forecast_app
 from todm.cli.prepare import prepare
 from todm.cli.profiles import profiles
 from todm.cli.release import release
@@ -58,6 +59,9 @@ app = typer.Typer(
 )
 for _name, _function in _COMMANDS.items():
     app.command(_name)(_function)
+_GROUPS: dict[str, typer.Typer] = {"forecast": forecast_app}
+for _name, _group in _GROUPS.items():
+    app.add_typer(_group, name=_name)
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,15 +1,20 @@
 """``todm bench``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from todm.cli.options import Audio, Json, MaybeCorpus, MaybeDevice, MaybeOut, Sets
 
+if TYPE_CHECKING:
+    from todm.core.profile import DeviceProfile
+
 
 def bench(
-    model: Annotated[Path, typer.Argument(help="A bundle, or a subnet.", show_default=False)],
+    model: Annotated[
+        Path, typer.Argument(help="A bundle (a forecaster's too), or a subnet.", show_default=False)
+    ],
     device: MaybeDevice = None,
     audio: Audio = None,
     corpus: MaybeCorpus = None,
@@ -20,7 +25,7 @@ def bench(
     """Measure latency, memory and size on this machine.
 
     Each measurement has a process of its own. The speech comes from --audio, else from the test
-    split of the corpus.
+    split of the corpus; a forecaster needs none.
 
     \b
     todm bench exports/rpi4 --device raspberry_pi_4
@@ -32,10 +37,14 @@ def bench(
     from todm.core.errors import ConfigError
     from todm.core.overrides import apply_overrides
     from todm.core.profile import load_profile
+    from todm.flows.lineage import is_forecaster
     from todm.flows.speech import speech_for
 
-    chosen = apply_overrides(BenchConfig(), sets or [])
     profile = None if device is None else load_profile(device)
+    if is_forecaster(model):
+        _forecaster(model, profile, bool(audio or corpus), sets, out, as_json=as_json)
+        return
+    chosen = apply_overrides(BenchConfig(), sets or [])
     if peer.is_triple(model):
         if out is not None:
             raise ConfigError("--out: the report of a peer's model has no artifact for a parent")
@@ -50,5 +59,34 @@ def bench(
         f"report  {model}  latency p50 {v['latency_ms.p50']:.2f} ms, "
         f"p95 {v['latency_ms.p95']:.2f} ms per {v['chunk_ms']:.0f} ms chunk, "
         f"RTF {v['rtf']:.4f}{verdicts}"
+    )
+    say_report(report, line, as_json=as_json)
+
+
+def _forecaster(
+    model: Path,
+    profile: "DeviceProfile | None",
+    speech: bool,
+    sets: list[str] | None,
+    out: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    from todm.bench.forecast import ForecastBenchConfig, run
+    from todm.cli.output import say_report
+    from todm.core.errors import ConfigError
+    from todm.core.overrides import apply_overrides
+
+    if speech:
+        raise ConfigError("a forecaster needs no speech; leave out --audio and --corpus")
+    report = run(
+        model, apply_overrides(ForecastBenchConfig(), sets or []), profile=profile, out=out
+    )
+    v = {m.name: m.value for m in report.measurements}
+    verdicts = "".join(f"; {w.name} {w.status.replace('_', ' ')}" for w in report.verdicts)
+    line = (
+        f"report  {model}  latency p50 {v['latency_ms.p50']:.3f} ms, "
+        f"p95 {v['latency_ms.p95']:.3f} ms per forecast, {v['macs_per_forecast']:.0f} MACs, "
+        f"{v['bundle_bytes']:.0f} B{verdicts}"
     )
     say_report(report, line, as_json=as_json)

@@ -25,7 +25,7 @@ def check(
     out: MaybeOut = None,
     as_json: Json = False,
 ) -> None:
-    """Judge a bundle's budgets and parity, for CI.
+    """Judge a bundle's budgets, parity, accuracy record and drift, for CI.
 
     Exits with 1 and the lines that fail. Without --audio or --corpus the lines that need speech
     are not judged. The device is by default the one that the bundle was exported for.
@@ -37,20 +37,24 @@ def check(
     \b
     todm check exports/rpi4 --corpus runs/fsdd
     todm check exports/rpi4 --runtimes all --set seconds=300
+    todm check exports/rpi4 --corpus runs/fsdd --set drift_s=60
     todm check exports/rpi4 --device my_board.toml --audio talk.wav --json
     """
-    from todm.bench.check import lines, require, run
-    from todm.bench.run import BenchConfig
-    from todm.cli.output import say_report
+    from todm.bench.check import CheckConfig, lines, require, run
+    from todm.cli.output import note, say_report
     from todm.core.overrides import apply_overrides
     from todm.core.profile import load_profile
     from todm.flows.speech import heard_everywhere, speech_for
 
-    chosen = apply_overrides(BenchConfig(), sets or [])
+    chosen = apply_overrides(CheckConfig(), sets or [])
     profile = None if device is None else load_profile(device)
     given = bool(audio) or corpus is not None or runtimes is not None
-    speech = speech_for(bundle, audio or [], corpus, chosen.seconds) if given else []
+    seconds = max(chosen.seconds, chosen.drift_s)
+    speech = speech_for(bundle, audio or [], corpus, seconds) if given else []
     heard = None if runtimes is None else heard_everywhere(bundle, runtimes, speech, corpus)
     report = run(bundle, profile=profile, audio=speech, config=chosen, heard=heard, out=out)
     say_report(report, "\n".join(lines(report)), as_json=as_json)
+    for verdict in report.verdicts:
+        if verdict.name.startswith("isa.") and verdict.status != "met":
+            note(f"{verdict.name}: {verdict.note}")
     require(report, bundle)

@@ -24,7 +24,9 @@ from todm.core.value import Value
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
-ArtifactKind = Literal["corpus", "supernet", "front", "subnet", "bundle", "report", "calibration"]
+ArtifactKind = Literal[
+    "corpus", "supernet", "front", "subnet", "forecaster", "bundle", "report", "calibration"
+]
 
 
 class Manifest(Value):

@@ -130,7 +130,7 @@ class OptimConfig(Value):
     """``adamw`` is torch's, fused, with the same clipping; it wants an ``lr`` of its own."""
     lr: float = Field(default=0.03, gt=0.0)
     ssm_lr: float = Field(default=0.002, gt=0.0)
-    """Rate of the plain Adam for a_re, a_im and log_dt: rms rules destroy SSM frequencies."""
+    """Rate of the plain Adam for A, B and log_dt: rms rules destroy SSM frequencies."""
     betas: tuple[float, float] = (0.9, 0.98)
     clipping_scale: float = Field(default=2.0, gt=0.0)
     """Clip at this multiple of the median of recent gradient norms."""

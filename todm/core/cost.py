@@ -18,10 +18,11 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from todm.core.cost_mixers import ACTIVATION_OPS, mixer_cost
+from todm.core.cost_predictors import predictor_cost
 from todm.core.specs import FRAME_MS, SUBSAMPLING, SubnetSpec
 from todm.core.value import Value
 
-Part = Literal["front", "mixers", "ffn", "encoder_out", "predictor", "joiner"]
+Part = Literal["front", "mixers", "ffn", "encoder_out", "predictor", "predictor_out", "joiner"]
 Precision = Literal["fp32", "int8"]
 GraphForm = Literal["onnx", "executorch"]
 
@@ -76,7 +77,7 @@ class MacsByPart(Value):
     encoder_out: int
     """The joiner's projection of the encoder output; it lives in the encoder's graph."""
     predictor: int
-    """Its projection, once a frame; the depthwise convolution is elementwise."""
+    """Its gate, if it has one, and its projection, once a frame; the rest is elementwise."""
     joiner: int
     """Logits, once a frame."""
 
@@ -118,7 +119,9 @@ def linear_maps(spec: SubnetSpec) -> Iterator[LinearMap]:
         yield LinearMap("ffn", width, block.ffn_dim)
         yield LinearMap("ffn", block.ffn_dim, width)
     yield LinearMap("encoder_out", width, joiner)
-    yield LinearMap("predictor", spec.predictor.embed_dim, joiner)
+    for inputs, outputs in predictor_cost(spec).linears:
+        yield LinearMap("predictor", inputs, outputs)
+    yield LinearMap("predictor_out", spec.predictor.embed_dim, joiner)
     yield LinearMap("joiner", joiner, spec.vocab_size)
 
 
@@ -134,12 +137,7 @@ def num_parameters(spec: SubnetSpec) -> int:
     convs = sum(conv_weights(spec)) + sum(spec.front.channels)
     norms = 2 * spec.model_dim * (2 * len(spec.blocks) + 1)
     mixers = sum(mixer_cost(block.mixer).parameters for block in spec.blocks)
-    return linears + convs + norms + mixers + _predictor_scalars(spec)
-
-
-def _predictor_scalars(spec: SubnetSpec) -> int:
-    """Embedding and depthwise convolution."""
-    return (spec.vocab_size + spec.predictor.context_size) * spec.predictor.embed_dim
+    return linears + convs + norms + mixers + predictor_cost(spec).parameters
 
 
 def front_conv_macs(spec: SubnetSpec, encoder_frames: int) -> tuple[int, int]:
@@ -152,11 +150,10 @@ def front_conv_macs(spec: SubnetSpec, encoder_frames: int) -> tuple[int, int]:
 def chunk_macs(spec: SubnetSpec) -> MacsByPart:
     """Return the MACs of one chunk of ``spec.chunk_frames`` encoder frames."""
     frames = spec.chunk_frames
-    macs: dict[Part, int] = dict.fromkeys(
-        ("front", "mixers", "ffn", "encoder_out", "predictor", "joiner"), 0
-    )
+    macs = dict.fromkeys(MacsByPart.model_fields, 0)
     for linear in linear_maps(spec):
-        macs[linear.part] += frames * linear.macs
+        part = "predictor" if linear.part == "predictor_out" else linear.part
+        macs[part] += frames * linear.macs
     macs["front"] += sum(front_conv_macs(spec, frames))
     macs["mixers"] += sum(mixer_cost(block.mixer).chunk_macs(frames) for block in spec.blocks)
     return MacsByPart.model_validate(macs)
@@ -173,13 +170,12 @@ def chunk_elementwise(spec: SubnetSpec) -> OpsByPart:
         mixers += frames * width * (NORM_OPS + 1)
         mixers += mixer_cost(block.mixer).chunk_ops(frames, width)
         ffn += frames * (width * (NORM_OPS + 1) + ACTIVATION_OPS * block.ffn_dim)
-    embed, context = spec.predictor.embed_dim, spec.predictor.context_size
     return OpsByPart(
         front=front,
         mixers=mixers,
         ffn=ffn,
         final_norm=NORM_OPS * frames * width,
-        predictor=frames * embed * (3 * context - 1 + ACTIVATION_OPS),
+        predictor=frames * predictor_cost(spec).step_ops,
         joiner=frames * 2 * spec.joiner_dim,
     )
 
@@ -218,11 +214,11 @@ def graph_weight_bytes(
     floats += 2 * spec.model_dim * (2 * len(spec.blocks) + 1)
     folds = [mixer_cost(block.mixer).folded_scalars(spec.chunk_frames) for block in spec.blocks]
     floats += sum(folds)
-    encoder, predictor, joiner = FP32_BYTES * floats, FP32_BYTES * _predictor_scalars(spec), 0
+    encoder, predictor, joiner = FP32_BYTES * floats, FP32_BYTES * predictor_cost(spec).scalars, 0
     for linear in linear_maps(spec):
         size = _linear_bytes(linear, precision)
         match linear.part:
-            case "predictor":
+            case "predictor" | "predictor_out":
                 predictor += size
             case "joiner":
                 joiner += size
@@ -246,10 +242,9 @@ def weight_bytes_per_audio_s(spec: SubnetSpec, precision: Precision) -> float:
     """Return the weight bytes read per second of audio.
 
     Once a chunk for the encoder; once a frame for the joiner and (at most) the predictor, of
-    whose embedding only the rows of the context are read.
+    whose tables only the rows of the context are read.
     """
     sizes = graph_weight_bytes(spec, precision)
-    embed, context = spec.predictor.embed_dim, spec.predictor.context_size
-    unread = FP32_BYTES * embed * max(0, spec.vocab_size - context)
+    unread = FP32_BYTES * predictor_cost(spec).unread_scalars
     per_frame = sizes["predictor"] - unread + sizes["joiner"]
     return (sizes["encoder"] + spec.chunk_frames * per_frame) / chunk_s(spec)

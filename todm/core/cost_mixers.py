@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import assert_never
 
-from todm.core.specs import MHSSMSpec, MixerSpec
+from todm.core.specs import LSSLSpec, MHSSMSpec, MixerSpec, PGNSpec, ScanForm
 
 ACTIVATION_OPS = 2
 """Per scalar of a SiLU (sigmoid, multiply), or of a gate."""
@@ -34,6 +34,11 @@ class MixerCost(ABC):
     @abstractmethod
     def folded_scalars(self, frames: int) -> int:
         """Return the scalars beside the linears' that a graph for chunks of L frames holds."""
+
+    def graph_scalars(self, frames: int, form: ScanForm) -> int:
+        """Return the same for a form of the scan; a mixer without one has one form only."""
+        del form
+        return self.folded_scalars(frames)
 
     @abstractmethod
     def chunk_macs(self, frames: int) -> int:
@@ -106,6 +111,17 @@ class MHSSMCost(MixerCost):
         fold = self.spec.num_heads * (frames * frames + 4 * frames * modes + 2 * modes)
         return fold + self._kept_scalars
 
+    def graph_scalars(self, frames: int, form: ScanForm) -> int:
+        """A ``ChunkFold``, or a ``Recurrence``: 4 N + 1 a head, and a product if it looks ahead.
+
+        With heads of one channel there are as many heads as channels: P times the constants of
+        heads of P channels, for the same products.
+        """
+        if form == "folded":
+            return self.folded_scalars(frames)
+        ahead = frames * frames if self.spec.backward else 0
+        return self.spec.num_heads * (4 * self.spec.state_dim + 1 + ahead) + self._kept_scalars
+
     def chunk_macs(self, frames: int) -> int:
         """Toeplitz (L x L), read (L x 2N), write (2N x L) products over channels; pairs' maps."""
         scan = self.spec.inner_dim * frames * (frames + 4 * self.spec.state_dim)
@@ -135,15 +151,120 @@ class MHSSMCost(MixerCost):
         """
         channels = batch * self.spec.inner_dim
         pairs = batch * frames * self._pair_macs
-        if frames <= TOEPLITZ_MAX_FRAMES:
-            return pairs + channels * frames * frames
-        size = 1 << math.ceil(math.log2(max(2, 2 * frames)))
-        transform = round(1.25 * size * math.log2(size))
-        products = COMPLEX_MACS * channels * (size // 2 + 1)
-        if self.spec.backward and lookahead_frames:
+        products = convolution_macs(channels, self.spec.num_heads, frames)
+        if self.spec.backward and lookahead_frames and frames > TOEPLITZ_MAX_FRAMES:
             block = lookahead_frames + 1
             products += channels * math.ceil(frames / block) * block * block
-        return pairs + (2 * channels + self.spec.num_heads) * transform + products
+        return pairs + products
+
+
+@dataclass(frozen=True)
+class PGNCost(MixerCost):
+    """Of ``layers.pgn_mixer``."""
+
+    spec: PGNSpec
+
+    def linears(self, model_dim: int) -> tuple[tuple[int, int], ...]:
+        """Into the history (its bias acts after the taps); gate and candidate; out."""
+        inner = self.spec.inner_dim
+        both = (model_dim + inner, inner)
+        return ((model_dim, inner), both, both, (inner, model_dim))
+
+    @property
+    def parameters(self) -> int:
+        """The taps."""
+        return self.spec.inner_dim * self.spec.window
+
+    def folded_scalars(self, frames: int) -> int:  # noqa: ARG002
+        """The taps, whatever the chunk."""
+        return self.parameters
+
+    def chunk_macs(self, frames: int) -> int:
+        """The taps."""
+        return frames * self.parameters
+
+    def chunk_ops(self, frames: int, model_dim: int) -> int:  # noqa: ARG002
+        """Sigmoid, tanh, and the gated sum of both."""
+        return frames * self.spec.inner_dim * 5
+
+    def depthwise_macs(self, positions: int) -> int:
+        """The taps."""
+        return positions * self.parameters
+
+    def kernel_macs(self, frames: int, lookahead_frames: int) -> int:  # noqa: ARG002
+        """Nothing is made."""
+        return 0
+
+    def scan_macs(self, batch: int, frames: int, lookahead_frames: int) -> int:  # noqa: ARG002
+        """Nothing beside taps and linears."""
+        return 0
+
+
+@dataclass(frozen=True)
+class LSSLCost(MixerCost):
+    """Of ``layers.lssl_mixer``; the elimination that discretises A is elementwise, left out."""
+
+    spec: LSSLSpec
+
+    def linears(self, model_dim: int) -> tuple[tuple[int, int], ...]:
+        """Into the heads; value and gate, or out."""
+        inner = self.spec.inner_dim
+        return ((model_dim, inner), *[(inner, model_dim)] * (1 + self._gates))
+
+    @property
+    def _gates(self) -> int:
+        return int(self.spec.gating == "out_glu")
+
+    @property
+    def parameters(self) -> int:
+        """C and the skip of every head; its step; p, q, s, b and T's lower diagonal."""
+        heads, order = self.spec.num_heads, self.spec.state_dim
+        steps = heads if self.spec.learn != "fixed" else 0
+        factors = heads * (5 * order - 1) if self.spec.learn == "dt_a" else 0
+        return heads * (order + 1) + steps + factors
+
+    def folded_scalars(self, frames: int) -> int:
+        """An ``LSSLFold``."""
+        return self.spec.num_heads * self._chunk(frames)
+
+    def chunk_macs(self, frames: int) -> int:
+        """Toeplitz (L x L), read (L x N), write (N x L), power (N x N) products over channels."""
+        return self.spec.inner_dim * self._chunk(frames)
+
+    def _chunk(self, frames: int) -> int:
+        return (frames + self.spec.state_dim) ** 2
+
+    def chunk_ops(self, frames: int, model_dim: int) -> int:
+        """The sums of the products, the activation, the gate."""
+        inner = self.spec.inner_dim
+        scan = frames * inner * (1 + ACTIVATION_OPS) + inner * self.spec.state_dim
+        return scan + frames * self._gates * model_dim * ACTIVATION_OPS
+
+    def depthwise_macs(self, positions: int) -> int:  # noqa: ARG002
+        """There are no taps."""
+        return 0
+
+    def kernel_macs(self, frames: int, lookahead_frames: int) -> int:  # noqa: ARG002
+        """K = C [Abar^i Bbar]: of the Krylov matrix, where it trains, columns and squarings."""
+        order = self.spec.state_dim
+        each = order * frames
+        if self.spec.learn != "fixed":
+            squarings = max(0, math.ceil(math.log2(frames)) - 1)
+            each += order**2 * (frames - 1) + order**3 * squarings
+        return self.spec.num_heads * each
+
+    def scan_macs(self, batch: int, frames: int, lookahead_frames: int) -> int:  # noqa: ARG002
+        """The convolution."""
+        return convolution_macs(batch * self.spec.inner_dim, self.spec.num_heads, frames)
+
+
+def convolution_macs(channels: int, kernels: int, frames: int) -> int:
+    """Return the MACs of ``kernels.ssm.ssm_convolve``, in the form that it takes at this length."""
+    if frames <= TOEPLITZ_MAX_FRAMES:
+        return channels * frames * frames
+    size = 1 << math.ceil(math.log2(max(2, 2 * frames)))
+    transform = round(1.25 * size * math.log2(size))
+    return (2 * channels + kernels) * transform + COMPLEX_MACS * channels * (size // 2 + 1)
 
 
 def mixer_cost(spec: MixerSpec) -> MixerCost:
@@ -151,5 +272,9 @@ def mixer_cost(spec: MixerSpec) -> MixerCost:
     match spec:
         case MHSSMSpec():
             return MHSSMCost(spec)
+        case PGNSpec():
+            return PGNCost(spec)
+        case LSSLSpec():
+            return LSSLCost(spec)
         case _:
             assert_never(spec)

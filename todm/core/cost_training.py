@@ -22,6 +22,7 @@ from typing import assert_never
 from todm.core.config import DistillMode, LossConfig
 from todm.core.cost import front_conv_macs, linear_maps
 from todm.core.cost_mixers import mixer_cost
+from todm.core.cost_predictors import predictor_cost
 from todm.core.specs import SUBSAMPLING, SubnetSpec
 from todm.core.value import Value
 
@@ -90,7 +91,7 @@ class TrainingMacs(Value):
 
     front: int = 0
     predictor: int = 0
-    """Depthwise convolution over the labels."""
+    """Its convolution over the labels, and its gate if it has one."""
     taps: int = 0
     """Depthwise convolutions before the scans."""
     kernels: int = 0
@@ -139,34 +140,19 @@ class NetMacs(Value):
 def forward_macs(spec: SubnetSpec, shape: TrainingShape) -> TrainingMacs:
     """Return the products of one net's forward pass over a batch; no loss, no distillation."""
     frames, labels = shape.positions, shape.batch * (shape.target_len + 1)
-    front = sum(front_conv_macs(spec, frames))
     costs, ahead = [mixer_cost(block.mixer) for block in spec.blocks], spec.lookahead_frames
-    mixers = ffn = joiner = 0
+    macs = dict.fromkeys(TrainingMacs.model_fields, 0)
+    macs["front"] = sum(front_conv_macs(spec, frames))
+    macs["predictor"] = labels * predictor_cost(spec).history_macs
+    rows = {"predictor": labels, "predictor_out": labels, "joiner": shape.nodes}
     for linear in linear_maps(spec):
-        match linear.part:
-            case "front":
-                front += frames * linear.macs
-            case "mixers":
-                mixers += frames * linear.macs
-            case "ffn":
-                ffn += frames * linear.macs
-            case "encoder_out":
-                joiner += frames * linear.macs
-            case "predictor":
-                joiner += labels * linear.macs
-            case "joiner":
-                joiner += shape.nodes * linear.macs
-    return TrainingMacs(
-        front=front,
-        predictor=labels * spec.predictor.embed_dim * spec.predictor.context_size,
-        taps=sum(cost.depthwise_macs(frames) for cost in costs),
-        kernels=sum(cost.kernel_macs(shape.encoder_frames, ahead) for cost in costs),
-        scan=sum(cost.scan_macs(shape.batch, shape.encoder_frames, ahead) for cost in costs),
-        mixers=mixers,
-        ffn=ffn,
-        joiner=joiner,
-        simple=_simple_macs(spec, shape) if shape.simple else 0,
-    )
+        field = "joiner" if linear.part in ("encoder_out", "predictor_out") else linear.part
+        macs[field] += rows.get(linear.part, frames) * linear.macs
+    macs["taps"] = sum(cost.depthwise_macs(frames) for cost in costs)
+    macs["kernels"] = sum(cost.kernel_macs(shape.encoder_frames, ahead) for cost in costs)
+    macs["scan"] = sum(cost.scan_macs(shape.batch, shape.encoder_frames, ahead) for cost in costs)
+    macs["simple"] = _simple_macs(spec, shape) if shape.simple else 0
+    return TrainingMacs.model_validate(macs)
 
 
 def training_macs(

@@ -17,6 +17,18 @@ BUDGET_UNITS = {
     "bundle_bytes": "B",
     "macs_per_audio_s": "MAC/s",
 }
+AllowedOp = Literal["todm.SsmScan", "com.microsoft.CausalConvWithState"]
+"""Operators beyond ONNX's and ExecuTorch's own: todm's scan, which the user builds as a library
+(``make native``), and ONNX Runtime's causal convolution with its state."""
+STOCK_RUNTIMES = ("sherpa_onnx", "onnxruntime_web")
+"""Runtimes that load no library of operators."""
+LACKING_OPS: dict[str, set[AllowedOp]] = {
+    "onnxruntime": set(),
+    "sherpa_onnx": {"todm.SsmScan"},
+    "onnxruntime_web": {"todm.SsmScan", "com.microsoft.CausalConvWithState"},
+    "executorch": {"com.microsoft.CausalConvWithState"},
+}
+"""What a runtime does not have, or was not seen to run (the convolution in a browser)."""
 TIMED_BUDGETS = ("chunk_latency_p95_ms", "rtf", "peak_ram_bytes")
 """Budgets that only a measurement on the device can judge; the others are exact arithmetic."""
 
@@ -64,6 +76,8 @@ class DeviceProfile(Value):
     answers no later. None: all that the chunk holds; 0 asks for a causal net."""
     numeric: Literal["fp32", "int8"]
     """Which of a bundle's numeric forms the device ships."""
+    allowed_ops: tuple[AllowedOp, ...] = ()
+    """Operators beyond the standard that its runtime has; an export then uses them."""
     is_this_host: bool = False
     """Latency and memory measured on the machine that runs todm judge this profile's budgets."""
     budgets: dict[str, Budget]
@@ -80,6 +94,13 @@ class DeviceProfile(Value):
     def _form_exists(self) -> "DeviceProfile":
         if self.runtime == "executorch" and self.numeric != "fp32":
             raise ValueError("executorch is fp32 in this version; set numeric = 'fp32'")
+        return self
+
+    @model_validator(mode="after")
+    def _ops_exist(self) -> "DeviceProfile":
+        wrong = set(self.allowed_ops) & LACKING_OPS[self.runtime]
+        if wrong:
+            raise ValueError(f"{self.runtime} has no operator {sorted(wrong)}; leave it out")
         return self
 
     def judges(self, budget: str) -> bool:

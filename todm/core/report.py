@@ -65,7 +65,17 @@ class Report(Value):
         return next(m.value for m in self.measurements if m.name == name)
 
 
-_PACKAGES = ("torch", "onnx", "onnxruntime", "executorch", "sherpa-onnx", "lhotse", "numpy")
+_PACKAGES = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "executorch",
+    "sherpa-onnx",
+    "lhotse",
+    "numpy",
+    "pandas",
+    "statsforecast",
+)
 _ISA_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "asimd", "asimddp", "i8mm")
 
 

@@ -4,14 +4,18 @@ The only place that samples, mutates, counts and names the choices of a supernet
 """
 
 import itertools
+import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from todm.core.specs import BlockSpec, SubnetSpec
-from todm.core.value import Value
+from todm.core.specs import BlockSpec, MixerSpec, SubnetSpec
+from todm.core.value import Value, explain
+
+AXIS_VALUES = {"num_heads": "heads", "state_dim": "state_dims", "window": "windows"}
+"""Where a space holds the allowed values of a mixer's elastic field."""
 
 
 class SearchSpace(Value):
@@ -24,8 +28,10 @@ class SearchSpace(Value):
     """Layers in the order in which they are kept: a net of depth k keeps the first k, so that
     kept sets are nested."""
     ffn_dims: tuple[int, ...] = Field(min_length=1)
-    heads: tuple[int, ...] = Field(min_length=1)
-    state_dims: tuple[int, ...] = Field(min_length=1)
+    heads: tuple[int, ...] = ()
+    """Of the axes of mixers, just those of the largest net's have values."""
+    state_dims: tuple[int, ...] = ()
+    windows: tuple[int, ...] = Field(default=(), exclude_if=lambda values: not values)
     joiner_dims: tuple[int, ...] = Field(min_length=1)
     lookaheads: tuple[int, ...] = Field(default=(0,), min_length=1)
     """Allowed ``lookahead_frames``; a training step draws one for all of its nets. The chunk is
@@ -43,15 +49,28 @@ class SearchSpace(Value):
         ends = {
             "depths": (self.depths, len(self.largest.blocks)),
             "ffn_dims": (self.ffn_dims, top.ffn_dim),
-            "heads": (self.heads, top.mixer.num_heads),
-            "state_dims": (self.state_dims, top.mixer.state_dim),
             "joiner_dims": (self.joiner_dims, self.largest.joiner_dim),
         }
+        for field in top.mixer.elastic:
+            name = AXIS_VALUES[field]
+            ends[name] = (getattr(self, name), getattr(top.mixer, field))
         for name, (values, largest) in ends.items():
-            if list(values) != sorted(set(values)) or values[-1] != largest or values[0] < 1:
+            if list(values) != sorted(set(values)) or values[-1:] != (largest,) or values[0] < 1:
                 raise ValueError(f"{name} must ascend and end with the largest net's {largest}")
-        if any(h % 2 for h in self.heads):
-            raise ValueError("heads must be even: gating partners are neighbours")
+        return self
+
+    @model_validator(mode="after")
+    def _mixers_exist(self) -> "SearchSpace":
+        mixer = self.largest.blocks[0].mixer
+        for field, name in AXIS_VALUES.items():
+            values = getattr(self, name)
+            if values and field not in mixer.elastic:
+                raise ValueError(f"{name}: a mixer of kind {mixer.kind} has no such axis")
+            for value in values:
+                try:
+                    type(mixer).model_validate(mixer.model_dump() | {field: value})
+                except ValidationError as error:
+                    raise ValueError(f"{name}: {explain(error)}") from error
         return self
 
     @model_validator(mode="after")
@@ -94,47 +113,67 @@ class SearchSpace(Value):
         """Return the layers that a net of this depth keeps, ascending."""
         return tuple(sorted(self.depth_order[:depth]))
 
-    def uniform(
-        self, depth: int, ffn_dim: int, num_heads: int, state_dim: int, joiner_dim: int
-    ) -> SubnetSpec:
-        """Return the net whose kept layers are all alike."""
-        layers = self.kept_layers(depth)
-        width = len(layers)
-        return self.build(
-            layers, (ffn_dim,) * width, (num_heads,) * width, (state_dim,) * width, joiner_dim
+    @property
+    def layer_axes(self) -> dict[str, tuple[int, ...]]:
+        """Allowed values of each width of a layer, by short name: the FFN's, then the mixer's."""
+        mixer = self.largest.blocks[0].mixer
+        names = zip(mixer.axes(), mixer.elastic, strict=True)
+        return {
+            "ffn": self.ffn_dims,
+            **{name: getattr(self, AXIS_VALUES[field]) for name, field in names},
+        }
+
+    @classmethod
+    def alone(cls, net: SubnetSpec) -> "SearchSpace":
+        """Return the space that holds one net only, whose layers are all alike."""
+        top = net.blocks[0]
+        blocks = tuple(
+            block.model_copy(update={"source_layer": layer})
+            for layer, block in enumerate(net.blocks)
+        )
+        mixer = {AXIS_VALUES[field]: (getattr(top.mixer, field),) for field in top.mixer.elastic}
+        return cls(
+            largest=net.model_copy(update={"blocks": blocks}),
+            depths=(len(blocks),),
+            depth_order=spread_order(len(blocks)),
+            ffn_dims=(top.ffn_dim,),
+            joiner_dims=(net.joiner_dim,),
+            lookaheads=(net.lookahead_frames,),
+            **mixer,
         )
 
-    def build(
-        self,
-        layers: tuple[int, ...],
-        ffn_dims: tuple[int, ...],
-        heads: tuple[int, ...],
-        state_dims: tuple[int, ...],
-        joiner_dim: int,
-    ) -> SubnetSpec:
-        """Return the net with these choices per kept layer."""
-        mixer = self.largest.blocks[0].mixer
+    def uniform(self, depth: int, *widths: int) -> SubnetSpec:
+        """Return the net whose kept layers are all alike.
+
+        Args:
+            depth: how many layers it keeps.
+            widths: one of each of ``layer_axes`` in that order, then the joiner's.
+        """
+        *layer, joiner_dim = widths
+        return self.build({kept: layer for kept in self.kept_layers(depth)}, joiner_dim)
+
+    def build(self, layers: Mapping[int, Sequence[int]], joiner_dim: int) -> SubnetSpec:
+        """Return the net with these widths (``layer_axes``) of each kept layer."""
         blocks = tuple(
-            BlockSpec(
-                source_layer=layer,
-                ffn_dim=ffn,
-                mixer=mixer.model_copy(update={"num_heads": head, "state_dim": state}),
-            )
-            for layer, ffn, head, state in zip(layers, ffn_dims, heads, state_dims, strict=True)
+            BlockSpec(source_layer=layer, ffn_dim=ffn_dim, mixer=self._mixer(sizes))
+            for layer, (ffn_dim, *sizes) in layers.items()
         )
         return self.largest.model_copy(update={"blocks": blocks, "joiner_dim": joiner_dim})
+
+    def _mixer(self, sizes: Sequence[int]) -> MixerSpec:
+        mixer = self.largest.blocks[0].mixer
+        return mixer.model_copy(update=dict(zip(mixer.elastic, sizes, strict=True)))
 
     @cached_property
     def smallest(self) -> SubnetSpec:
         """The net with the least of every axis."""
-        return self.uniform(
-            self.depths[0], self.ffn_dims[0], self.heads[0], self.state_dims[0], self.joiner_dims[0]
-        )
+        axes = (self.depths, *self.layer_axes.values(), self.joiner_dims)
+        return self.uniform(*(values[0] for values in axes))
 
     @cached_property
     def middle(self) -> SubnetSpec:
         """The net with the (upper) median of every axis."""
-        axes = (self.depths, self.ffn_dims, self.heads, self.state_dims, self.joiner_dims)
+        axes = (self.depths, *self.layer_axes.values(), self.joiner_dims)
         return self.uniform(*(values[len(values) // 2] for values in axes))
 
     def named(self) -> dict[str, SubnetSpec]:
@@ -154,21 +193,16 @@ class SearchSpace(Value):
         """
         table: dict[str, tuple[int, ...]] = {"depth": self.depths, "joiner": self.joiner_dims}
         for layer in range(len(self.largest.blocks)):
-            table[f"ffn{layer}"] = self.ffn_dims
-            table[f"heads{layer}"] = self.heads
-            table[f"state{layer}"] = self.state_dims
+            table |= {f"{name}{layer}": values for name, values in self.layer_axes.items()}
         return table | ({"lookahead": self.lookaheads} if len(self.lookaheads) > 1 else {})
 
     def decode(self, genome: Mapping[str, int]) -> SubnetSpec:
         """Return the net that a genome names."""
-        layers = self.kept_layers(genome["depth"])
-        net = self.build(
-            layers,
-            tuple(genome[f"ffn{i}"] for i in layers),
-            tuple(genome[f"heads{i}"] for i in layers),
-            tuple(genome[f"state{i}"] for i in layers),
-            genome["joiner"],
-        )
+        layers = {
+            layer: [genome[f"{name}{layer}"] for name in self.layer_axes]
+            for layer in self.kept_layers(genome["depth"])
+        }
+        net = self.build(layers, genome["joiner"])
         return self.at(net, genome.get("lookahead", net.lookahead_frames))
 
     def encode(self, spec: SubnetSpec) -> dict[str, int]:
@@ -176,9 +210,8 @@ class SearchSpace(Value):
         genome = {name: values[-1] for name, values in self.choices().items()}
         genome |= {"depth": len(spec.blocks), "joiner": spec.joiner_dim}
         for block in spec.blocks:
-            genome[f"ffn{block.source_layer}"] = block.ffn_dim
-            genome[f"heads{block.source_layer}"] = block.mixer.num_heads
-            genome[f"state{block.source_layer}"] = block.mixer.state_dim
+            widths = {"ffn": block.ffn_dim, **block.mixer.axes()}
+            genome |= {f"{name}{block.source_layer}": value for name, value in widths.items()}
         if len(self.lookaheads) > 1:
             genome["lookahead"] = spec.lookahead_frames
         return genome
@@ -206,17 +239,16 @@ class SearchSpace(Value):
 
     def count(self) -> int:
         """Return how many different nets there are."""
-        per_layer = len(self.ffn_dims) * len(self.heads) * len(self.state_dims)
+        per_layer = math.prod(len(values) for values in self.layer_axes.values())
         outer = len(self.joiner_dims) * len(self.lookaheads)
         return outer * sum(int(per_layer**depth) for depth in self.depths)
 
     def every(self) -> Iterator[SubnetSpec]:
         """Yield every net; only for small spaces."""
-        layer_choices = list(itertools.product(self.ffn_dims, self.heads, self.state_dims))
+        layer_choices = list(itertools.product(*self.layer_axes.values()))
         for depth, joiner in itertools.product(self.depths, self.joiner_dims):
             for widths in itertools.product(layer_choices, repeat=depth):
-                ffn, heads, states = zip(*widths, strict=True)
-                net = self.build(self.kept_layers(depth), ffn, heads, states, joiner)
+                net = self.build(dict(zip(self.kept_layers(depth), widths, strict=True)), joiner)
                 yield from (self.at(net, frames) for frames in self.lookaheads)
 
 

@@ -5,10 +5,14 @@ A ``SubnetSpec`` is hashable: it is a dictionary key, a cache key and (by its di
 
 import math
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from todm.core.errors import ConfigError
+from todm.core.forecaster_spec import ForecasterSpec
+from todm.core.lssl import Learn
 from todm.core.value import Value
 
 SUBSAMPLING = 4
@@ -16,12 +20,18 @@ SUBSAMPLING = 4
 FRAME_MS = 10
 BLANK_ID = 0
 
+ScanForm = Literal["folded", "unrolled", "custom"]
+"""How a graph holds the state-space scan of a chunk: as matrix products of standard operators, as
+the recurrence frame by frame, or as todm's own operator, which the user builds (``make native``).
+"""
+
 
 class MixerSizes(Value, ABC):
     """What the rest of todm asks of a mixer's spec, whatever its kind."""
 
     elastic: ClassVar[tuple[str, ...]]
-    """Fields in which the nets of one supernet differ, each a prefix; the others are fixed."""
+    """Fields in which the nets of one supernet differ, each a prefix; the others are fixed. A
+    search space holds allowed values of each (``core.space.AXIS_VALUES`` says where)."""
 
     @property
     @abstractmethod
@@ -35,7 +45,7 @@ class MixerSizes(Value, ABC):
 
     @abstractmethod
     def axes(self) -> dict[str, int]:
-        """Return the elastic axes by their short names."""
+        """Return the values of ``elastic``, in that order, by their short names."""
 
     @abstractmethod
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -109,7 +119,87 @@ class MHSSMSpec(MixerSizes):
         return {**conv, "ssm": (self.num_heads, 2 * self.state_dim, self.head_dim)}
 
 
-MixerSpec = MHSSMSpec
+class PGNSpec(MixerSizes):
+    """A parallel gated network (Jia et al. 2024, arXiv 2409.17703) over the last frames."""
+
+    elastic: ClassVar[tuple[str, ...]] = ("num_heads", "window")
+
+    kind: Literal["pgn"] = "pgn"
+    num_heads: int = Field(ge=1)
+    """Groups of channels kept, a prefix; they are a unit of size only, all see each other."""
+    head_dim: int = Field(ge=1)
+    """Channels of a group, P."""
+    window: int = Field(default=16, ge=1)
+    """Frames of history, W, a prefix of most recent first; the frame itself is not among them."""
+
+    @property
+    def inner_dim(self) -> int:
+        """Channels of the history, H * P."""
+        return self.num_heads * self.head_dim
+
+    @property
+    def width(self) -> int:
+        """Groups of channels."""
+        return self.num_heads
+
+    def axes(self) -> dict[str, int]:
+        """Return groups of channels and window."""
+        return {"heads": self.num_heads, "window": self.window}
+
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the last inputs of the history, oldest first."""
+        return {"history": (self.window, self.inner_dim)}
+
+
+class LSSLSpec(MixerSizes):
+    """Heads of linear state-space layers (Gu et al. 2021, arXiv 2110.13985)."""
+
+    elastic: ClassVar[tuple[str, ...]] = ("num_heads", "state_dim")
+
+    kind: Literal["lssl"] = "lssl"
+    num_heads: int = Field(ge=1)
+    """Heads kept, a prefix."""
+    head_dim: int = Field(ge=1)
+    """Channels per head, P; all channels of a head share A, B, C and the step size."""
+    state_dim: int = Field(ge=1)
+    """Order of the real state per head, N: A is lower triangular, so a prefix is a smaller order's
+    state. (LegT has no such prefixes and is no mixer.)"""
+    state: Literal["legs", "lagt"] = "legs"
+    learn: Learn = "dt_a"
+    alpha: float = Field(default=0.5, ge=0.5, le=1.0)
+    """Discretisation: 1/2 bilinear, 1 backward Euler; below 1/2 steps this long are unstable."""
+    gating: Literal["out_glu", "none"] = "out_glu"
+    """As an ``MHSSMSpec``'s; the paper has none."""
+    dt_min: float = Field(default=0.01, gt=0.0)
+    """Least and largest step size at birth, one a head, in frames of 40 ms."""
+    dt_max: float = Field(default=0.5, le=1.0)
+
+    @model_validator(mode="after")
+    def _steps_differ(self) -> "LSSLSpec":
+        if self.dt_min >= self.dt_max:
+            raise ValueError(f"dt_min {self.dt_min} must be below dt_max {self.dt_max}")
+        return self
+
+    @property
+    def inner_dim(self) -> int:
+        """Width between the input and output projections, H * P."""
+        return self.num_heads * self.head_dim
+
+    @property
+    def width(self) -> int:
+        """Heads."""
+        return self.num_heads
+
+    def axes(self) -> dict[str, int]:
+        """Return heads and order."""
+        return {"heads": self.num_heads, "state": self.state_dim}
+
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the state."""
+        return {"ssm": (self.num_heads, self.state_dim, self.head_dim)}
+
+
+MixerSpec = MHSSMSpec | PGNSpec | LSSLSpec
 """Which sequence mixer; further kinds join this union."""
 
 
@@ -119,7 +209,7 @@ class BlockSpec(Value):
     source_layer: int = Field(ge=0)
     """Which layer of the supernet this is."""
     ffn_dim: int = Field(ge=1)
-    mixer: MixerSpec
+    mixer: MixerSpec = Field(discriminator="kind")
 
 
 class FrontSpec(Value):
@@ -140,10 +230,31 @@ class FrontSpec(Value):
 
 
 class PredictorSpec(Value):
-    """Stateless predictor: embedding and a depthwise convolution over the last tokens."""
+    """What reads the last tokens: no state but their ids."""
 
+    kind: Literal["stateless", "pgn"] = Field(
+        default="stateless", exclude_if=lambda kind: kind == "stateless"
+    )
+    """``stateless``: a depthwise convolution over the embeddings. ``pgn``: a parallel gated network
+    (Jia et al. 2024, arXiv 2409.17703), whose window is all tokens but the last."""
     embed_dim: int = Field(ge=1)
-    context_size: int = Field(default=2, ge=1, le=4)
+    context_size: int = Field(default=2, ge=1, le=5)
+    """Tokens that it reads: 1 to 4 for ``stateless``, 2 to 5 for ``pgn``."""
+
+    @model_validator(mode="after")
+    def _context_suits_the_kind(self) -> "PredictorSpec":
+        least, most = (1, 4) if self.kind == "stateless" else (2, 5)
+        if not least <= self.context_size <= most:
+            raise ValueError(
+                f"context_size {self.context_size}: a predictor of kind {self.kind} reads "
+                f"{least} to {most} tokens"
+            )
+        return self
+
+    @property
+    def window(self) -> int:
+        """Tokens before the last one."""
+        return self.context_size - 1
 
 
 class SubnetSpec(Value):
@@ -216,5 +327,26 @@ class SubnetSpec(Value):
         }
 
 
-ModelSpec = SubnetSpec
-"""What search, cost, export and bench take; further kinds join this union."""
+ModelSpec = SubnetSpec | ForecasterSpec
+"""What cost, export and bench take; further kinds join this union."""
+
+
+def read_model_spec(path: Path) -> ModelSpec:
+    """Read the spec of a model of any kind.
+
+    Raises:
+        ConfigError: no spec, or of a kind that this todm does not know.
+    """
+    kinds: dict[str, type[ModelSpec]] = {"rnnt": SubnetSpec, "forecaster": ForecasterSpec}
+    kind = _Tag.read_json(path).kind
+    if kind not in kinds:
+        raise ConfigError(f"{path}: no model of kind {kind!r}; known: {', '.join(kinds)}")
+    return kinds[kind].read_json(path)
+
+
+class _Tag(Value):
+    """The kind of a spec, whatever else it says."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    kind: str

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from todm.core.contract import StreamContract
+from todm.core.quality import Quality
 from todm.core.report import Report
 from todm.export.card_facts import Facts, choice_rows, front_matter, results_table
+from todm.export.card_quality import quality_section
+from todm.export.card_table import table
 from todm.runtimes.bundle import CARD
 
 TAGS = ("streaming", "rnn-t", "state-space", "on-device")
@@ -17,8 +20,9 @@ def write_card(
     name: str,
     body: Mapping[str, Any],
     contract: StreamContract,
-    report: Report,
     *,
+    report: Report,
+    quality: Quality,
     facts: Facts | None = None,
 ) -> None:
     """Write the card of a bundle.
@@ -29,6 +33,7 @@ def write_card(
         body: The manifest's body.
         contract: The stream contract.
         report: The parity report.
+        quality: What the gates found.
         facts: What was measured and told since; None: nothing.
     """
     facts = facts or Facts(data=_data(body))
@@ -41,6 +46,7 @@ def write_card(
         "## Files\n\n" + _files(folder),
         "## Size and cost\n\n" + _cost(body),
         "## Precision\n\n" + "\n".join(_precision(body)),
+        "## Accuracy and drift\n\n" + quality_section(quality),
         "## Parity\n\n" + _parity(body, report),
         "## Lineage\n\n" + _lineage(body, report),
         "## Licence\n\n" + _licence(facts),
@@ -123,11 +129,6 @@ def _cost(body: Mapping[str, Any]) -> str:
 def _precision(body: Mapping[str, Any]) -> Iterable[str]:
     for form, label in body["numeric"].items():
         yield f"- `{form}`: {label}"
-    for part, linears in body["forms"].get("onnx", {}).get("int8_linears", {}).items():
-        if linears:
-            yield f"- `{part}.int8.onnx`: {linears} linears in int8, everything else float32"
-        else:
-            yield f"- the {part} has no linears: `{part}.onnx` serves both precisions"
     for method, found in body["forms"].get("executorch", {}).get("delegation", {}).items():
         share = found["delegated_ops"] + found["portable_ops"]
         yield f"- `model.pte` {method}: XNNPACK runs {found['delegated_ops']} of {share} operators"
@@ -159,9 +160,3 @@ def _lineage(body: Mapping[str, Any], report: Report) -> str:
         f"{env.machine} ({env.cpu}; {' '.join(env.isa)}); {versions}. The digests of all parents "
         "stand in `manifest.json`."
     )
-
-
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """Return a Markdown table."""
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

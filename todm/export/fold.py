@@ -8,47 +8,65 @@ width, S floats of the state row, C context.
 """
 
 import copy
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from todm.core.specs import SUBSAMPLING, SubnetSpec
+from todm.core.errors import TodmError
+from todm.core.specs import SUBSAMPLING, ScanForm, SubnetSpec
+from todm.export.tabulate import TabulatedPGN
+from todm.kernels.conv import causal_taps_onnx
 from todm.layers.block import Block
 from todm.layers.elastic import dense, dense_linear
+from todm.layers.mhssm import MHSSM
 from todm.models.encoder import state_views
+from todm.models.predictor import PGNPredictor, Predictor, StatelessPredictor
 from todm.models.rnnt import Transducer
 
 
-def folded_block(block: Block, constants: Any) -> Block:
+@dataclass(frozen=True)
+class GraphForm:
+    """Which of several equal computations a graph holds."""
+
+    scan: ScanForm = "folded"
+    conv_op: bool = False
+    """The mixers' convolution as ONNX Runtime's CausalConvWithState."""
+
+
+def folded_block(block: Block, constants: Any, *, conv_op: bool = False) -> Block:
     """Return a copy of a block for export, its mixer's constants (a NamedTuple) as buffers."""
     plain = dense(block)
     for name in plain.mixer.folded:
         delattr(plain.mixer, name)
     for name, constant in constants._asdict().items():
-        plain.mixer.register_buffer(name, constant.float())
+        plain.mixer.register_buffer(name, None if constant is None else constant.float())
+    if conv_op and isinstance(plain.mixer, MHSSM):
+        plain.mixer.__dict__["convolve"] = causal_taps_onnx  # of this copy alone
     return plain
 
 
 class StreamingEncoder(nn.Module):
     """Front end, blocks, norm and the joiner's encoder projection of a dense subnet.
 
-    The state is one flat row laid out by ``state_parts``, whatever the layers' sizes. The scan is
-    three products per head and chunk (``kernels.ssm.ssm_chunk``): frame by frame it is slower in
-    both runtimes (benchmarks/ssm_forms.py).
+    The state is one flat row laid out by ``state_parts``, whatever the layers' sizes. By default
+    the scan is three products per head and chunk (``kernels.ssm.ssm_chunk``): frame by frame it is
+    slower in both runtimes (benchmarks/ssm_forms.py).
     """
 
-    def __init__(self, model: Transducer) -> None:
+    def __init__(self, model: Transducer, form: GraphForm | None = None) -> None:
         super().__init__()
+        form = form or GraphForm()
         self.spec = spec = model.spec
         exact = copy.deepcopy(model.encoder).to("cpu", torch.float64)
         with torch.no_grad():
-            folds = exact.folds(spec, spec.chunk_frames)
+            folds = exact.folds(spec, spec.chunk_frames, form.scan)
         self.kinds = [type(constants) for constants in folds]
         self.front = copy.deepcopy(model.encoder.front)
         self.blocks = nn.ModuleList(
-            folded_block(model.encoder.block(b.source_layer), constants)
+            folded_block(model.encoder.block(b.source_layer), constants, conv_op=form.conv_op)
             for b, constants in zip(spec.blocks, folds, strict=True)
         )
         self.norm = copy.deepcopy(model.encoder.norm)
@@ -68,12 +86,23 @@ class StreamingEncoder(nn.Module):
         return self.to_joiner(self.norm(x_NLD)), row_NS
 
 
+def _plain(predictor: Predictor) -> StatelessPredictor | TabulatedPGN:
+    """Return a copy for export."""
+    match predictor:
+        case StatelessPredictor():
+            return copy.deepcopy(predictor)
+        case PGNPredictor():
+            return TabulatedPGN(predictor)
+        case _:
+            raise TodmError(f"no export of a predictor {type(predictor).__name__}")
+
+
 class PredictorStep(nn.Module):
     """The predictor and the joiner's projection of it: ids (N, C) to (N, J)."""
 
     def __init__(self, model: Transducer) -> None:
         super().__init__()
-        self.predictor = copy.deepcopy(model.predictor)
+        self.predictor = _plain(model.predictor)
         self.to_joiner = dense_linear(model.joiner.from_predictor)
 
     def forward(self, context_NC: Tensor) -> Tensor:

@@ -7,22 +7,19 @@ from typing import Any
 
 from todm.core.contract import StreamContract
 from todm.core.errors import ConfigError
+from todm.core.quality import isa_label
 from todm.core.report import environment
-from todm.core.target import ExportTarget, Form
+from todm.core.target import SCHEMES_OF_FORM, ExportTarget, Form
 from todm.decode.steps import TransducerSteps
 from todm.export.executorch import export_pte
 from todm.export.onnx_features import export_features
 from todm.export.onnx_graph import export_onnx
-from todm.export.onnx_quant import quantise_parts
+from todm.export.schemes import form_of, libraries_of, open_form
 from todm.models.rnnt import Transducer
-from todm.runtimes.bundle import FEATURES, PARTS, PTE, Precision, loaded_names
-from todm.runtimes.executorch import ExecutorchSteps
-from todm.runtimes.ort import OrtSteps
+from todm.runtimes.bundle import FEATURES, PTE, Precision, loaded_names
 
-FORMS: tuple[tuple[Form, Precision], ...] = (
-    ("onnx", "fp32"),
-    ("onnx", "int8"),
-    ("executorch", "fp32"),
+FORMS: tuple[tuple[Form, Precision], ...] = tuple(
+    (form, precision) for form, precisions in SCHEMES_OF_FORM.items() for precision in precisions
 )
 """Every form and precision that an export can make."""
 
@@ -37,60 +34,57 @@ def check_targets(targets: Sequence[ExportTarget]) -> None:
     if not forms or len(set(forms)) != len(forms):
         raise ConfigError(f"export targets {forms}: give one or two different forms")
     for target in targets:
-        unknown = [s for s in target.schemes if (target.form, s) not in FORMS]
-        if unknown or "fp32" not in target.schemes:
+        names = [scheme.precision for scheme in target.schemes]
+        foreign = [s.kind for s in target.quantized if form_of(s) != target.form]
+        if foreign or names[:1] != ["fp32"] or len(set(names)) != len(names):
             raise ConfigError(
-                f"{target.form} in {', '.join(target.schemes)}: fp32 is always made, and int8 "
-                "beside it for onnx only; correct the schemes"
+                f"{target.form} in the schemes {[s.kind for s in target.schemes]}: fp32 comes "
+                "first, then at most one of each precision and only the form's own"
             )
 
 
 def write_forms(
     model: Transducer, contract: StreamContract, targets: Sequence[ExportTarget], folder: Path
 ) -> dict[str, Any]:
-    """Write the graphs of every target; return, by form, how they were made."""
+    """Write the float32 graphs of every target; return, by form, how they were made."""
     told: dict[str, Any] = {}
     for target in targets:
         start_s = time.perf_counter()
-        entry: dict[str, Any] = {"schemes": list(target.schemes)}
+        precisions = [scheme.precision for scheme in target.schemes]
+        entry: dict[str, Any] = {"schemes": precisions, "scan_form": target.scan_form}
+        if target.custom_ops:
+            entry["custom_ops"] = list(target.custom_ops)
         if target.form == "onnx":
             export_onnx(model, contract, target, folder)
             entry["opset"] = target.opset
             if target.features:
                 export_features(contract.features, folder / FEATURES)
-            if "int8" in target.schemes:
-                entry["int8_linears"] = quantise_parts(folder)
         else:
-            coverage = export_pte(model, folder / PTE)
-            entry["delegation"] = {
-                name: c.to_json() | {"fraction": round(c.fraction, 4)}
-                for name, c in coverage.items()
-            }
+            entry |= export_pte(model, contract, target, folder / PTE).told()
         told[target.form] = entry | {"seconds": round(time.perf_counter() - start_s, 2)}
     return told
 
 
 def open_forms(
-    folder: Path, contract: StreamContract
+    folder: Path, contract: StreamContract, targets: Sequence[ExportTarget] = ()
 ) -> tuple[dict[str, TransducerSteps], dict[str, TransducerSteps]]:
-    """Open a draft's graphs in their runtimes: the float32 forms, and the int8 ones, by name."""
+    """Open a draft's graphs in their runtimes: the float32 forms, and the others, by name.
+
+    Raises:
+        MissingBuildError: a target's scan is todm's operator, and its library was not built.
+    """
+    libraries = libraries_of(targets)
     exact: dict[str, TransducerSteps] = {}
     approximate: dict[str, TransducerSteps] = {}
-    files = file_names(folder)
     for form, precision in FORMS:
-        loaded = loaded_names(form, precision, files)
-        if loaded is None:
+        steps = open_form(folder, contract, form, precision, libraries.get(form))
+        if steps is None:
             continue
-        if form == "executorch":
-            exact["executorch"] = ExecutorchSteps(folder / PTE, contract)
-            continue
-        steps = OrtSteps(
-            {part: folder / name for part, name in zip(PARTS, loaded, strict=False)}, contract
-        )
+        runtime = "ort" if form == "onnx" else "executorch"
         if precision == "fp32":
-            exact["ort"] = steps
+            exact[runtime] = steps
         else:
-            approximate["ort.int8"] = steps
+            approximate[f"{runtime}.{precision}"] = steps
     return exact, approximate
 
 
@@ -109,12 +103,20 @@ def bundle_bytes(folder: Path) -> dict[str, int]:
     return sizes
 
 
+_KINDS = {
+    "onnx.fp32": "float32",
+    "onnx.int8": "linears int8 per channel, activations 8 bits per call, rest float32",
+    "onnx.int8_static": "linears int8 per channel, activations 8 bits calibrated, rest float32",
+    "onnx.int4": "linears int4 in blocks (MatMulNBits), rest float32",
+    "onnx.fp16": "linears float16, rest float32",
+    "executorch.fp32": "float32, XNNPACK",
+    "executorch.int8": "linears int8 per channel, activations int8 per call, XNNPACK",
+    "executorch.int8_static": "linears int8 per channel, activations int8 calibrated, XNNPACK",
+    "executorch.int4": "linears int4 in groups, activations int8 per row (8da4w), XNNPACK",
+}
+
+
 def numeric_labels(folder: Path) -> dict[str, str]:
     """Return how each form computes; int8 figures hold for the named instruction sets only."""
-    isa = "+".join(environment().isa) or "unknown ISA"
-    kinds = {
-        "onnx.fp32": "float32",
-        "onnx.int8": "linears int8 per channel, activations uint8 per call, rest float32",
-        "executorch.fp32": "float32, XNNPACK",
-    }
-    return {name: f"{kinds[name]}; checked on {isa}" for name in bundle_bytes(folder)}
+    isa = isa_label(environment().isa)
+    return {name: f"{_KINDS[name]}; checked on {isa}" for name in bundle_bytes(folder)}

@@ -4,7 +4,7 @@ Ports follow sherpa-onnx's ``lstm`` model type, which matches them by position: 
 encoder_out, next_h, next_c; decoder y to decoder_out; joiner encoder_out, decoder_out to logit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from todm.core.contract import StreamContract
 from todm.core.errors import MissingExtraError, TodmError
 from todm.core.target import ExportTarget
 from todm.export.fold import (
+    GraphForm,
     JoinerStep,
     PredictorStep,
     StreamingEncoder,
@@ -68,7 +69,7 @@ def export_onnx(
         TodmError: the exporter wrote an operator, type or opset that devices may lack.
     """
     spec, num = model.spec, 2
-    encoder = SherpaEncoder(StreamingEncoder(model))
+    encoder = SherpaEncoder(StreamingEncoder(model, GraphForm(target.scan_form, target.conv_op)))
     c_1NX = torch.zeros(1, num, UNUSED_C_WIDTH)
     context_NC = torch.zeros(num, spec.predictor.context_size, dtype=torch.int64)
     # Two tensors: the exporter takes one tensor given twice for one input.
@@ -85,12 +86,7 @@ def export_onnx(
     keys, paths = metadata(contract), {}
     for part, (module, inputs, axes) in parts.items():
         paths[part] = out / onnx_name(part, "fp32")
-        program = _trace(module, inputs, axes, _PORTS[part], target.opset)
-        strip_notes(program.model)
-        for key, value in keys[part].items():
-            program.model.metadata_props[key] = value
-        program.save(str(paths[part]), external_data=False)
-        check_graph(paths[part], target.opset)
+        write_graph(paths[part], (module, inputs, axes), _PORTS[part], target, keys[part])
     return paths
 
 
@@ -99,6 +95,33 @@ _PORTS = {
     "decoder": (("y",), ("decoder_out",)),
     "joiner": (("encoder_out", "decoder_out"), ("logit",)),
 }
+
+
+def write_graph(
+    path: Path,
+    traced: tuple[nn.Module, tuple[Tensor, ...], Sequence[int]],
+    ports: tuple[Sequence[str], Sequence[str]],
+    target: ExportTarget,
+    metadata_props: Mapping[str, str],
+) -> None:
+    """Write one graph and check it.
+
+    Args:
+        path: The file.
+        traced: A module, its example inputs, and the axis of each that counts streams.
+        ports: Names of inputs and outputs.
+        target: ONNX's opset, and the operators that the device has beyond it.
+        metadata_props: What the file says of itself.
+
+    Raises:
+        TodmError: it holds an operator, type or opset that devices may lack.
+    """
+    program = _trace(*traced, ports, target.opset)
+    strip_notes(program.model)
+    for key, value in metadata_props.items():
+        program.model.metadata_props[key] = value
+    program.save(str(path), external_data=False)
+    check_graph(path, target.opset, target.custom_ops)
 
 
 def _trace(
@@ -142,8 +165,13 @@ def strip_notes(model: Any) -> None:
         noted.doc_string = None
 
 
-def check_graph(path: Path, opset: int) -> None:
-    """Check a saved graph: the opset asked for, standard operators only, nothing complex.
+def check_graph(path: Path, opset: int, allowed_ops: Sequence[str] = ()) -> None:
+    """Check a saved graph: the opset asked for, nothing complex, only operators of ONNX itself.
+
+    Args:
+        path: The graph.
+        opset: What it should be written in.
+        allowed_ops: Other operators that its device has (``domain.Name``).
 
     Raises:
         TodmError: something else is in it.
@@ -156,9 +184,11 @@ def check_graph(path: Path, opset: int) -> None:
         raise TodmError(f"{path}: written with opset {opsets}, asked for {opset}")
     graph = proto.graph
     for node in graph.node:
-        if node.op_type in FORBIDDEN_OPS or node.domain not in ("", "ai.onnx"):
+        name = f"{node.domain or 'ai.onnx'}.{node.op_type}"
+        foreign = node.domain not in ("", "ai.onnx") and name not in allowed_ops
+        if foreign or node.op_type in FORBIDDEN_OPS:
             raise TodmError(
-                f"{path}: operator {node.domain or 'ai.onnx'}.{node.op_type} (node {node.name}) "
+                f"{path}: operator {name} (node {node.name}) "
                 "is not one that every device runs; fold it before export"
             )
     typed = [entry.type.tensor_type.elem_type for entry in (*graph.value_info, *graph.input)]

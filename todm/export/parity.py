@@ -20,41 +20,12 @@ from todm.core.report import Measurement, Report, Verdict, environment
 from todm.decode.greedy import Hypothesis, first_mismatch, greedy
 from todm.decode.steps import TransducerSteps
 from todm.decode.streaming import encode_chunks, padded_features
+from todm.metrics.deviation import Deviation
 from todm.runtimes.eager import EagerSteps
 
 SAME_FOLD = (5e-6, 1e-5)
 STREAMING = (1e-5, 3e-5)
 """Limits of the relative RMS and of the largest error over the largest magnitude."""
-
-
-@dataclass
-class Deviation:
-    """Running error of outputs against a reference."""
-
-    error_square: float = 0.0
-    reference_square: float = 0.0
-    error_max: float = 0.0
-    reference_max: float = 0.0
-
-    def add(
-        self, output_KJ: Float[np.ndarray, "K J"], reference_KJ: Float[np.ndarray, "K J"]
-    ) -> None:
-        """Take in one recording."""
-        error_KJ = output_KJ.astype(np.float64) - reference_KJ
-        self.error_square += float(np.square(error_KJ).sum())
-        self.reference_square += float(np.square(reference_KJ, dtype=np.float64).sum())
-        self.error_max = max(self.error_max, float(np.abs(error_KJ).max()))
-        self.reference_max = max(self.reference_max, float(np.abs(reference_KJ).max()))
-
-    @property
-    def rel_rms(self) -> float:
-        """RMS of the error over that of the reference."""
-        return float(np.sqrt(self.error_square / max(self.reference_square, 1e-30)))
-
-    @property
-    def rel_max(self) -> float:
-        """Largest error over the reference's largest magnitude."""
-        return self.error_max / max(self.reference_max, 1e-30)
 
 
 @dataclass
@@ -68,7 +39,6 @@ class _Heard:
 def check_parity(
     torch_steps: EagerSteps,
     exact: Mapping[str, TransducerSteps],
-    approximate: Mapping[str, TransducerSteps],
     audio: Sequence[Float[np.ndarray, " S"]],
 ) -> Report:
     """Compare every form on recordings of speech.
@@ -76,8 +46,6 @@ def check_parity(
     Args:
         torch_steps: The subnet in torch.
         exact: float32 forms by name, each judged.
-        approximate: int8 forms by name; their error is measured against the float32 form of the
-            name before the dot (``ort.int8`` against ``ort``), not judged: WER judges them.
         audio: Recordings.
 
     Returns:
@@ -95,12 +63,29 @@ def check_parity(
             verdicts += _judge(f"{name}_vs_torch_stream", form, heard["torch_stream"], SAME_FOLD)
         verdicts.append(_judge_tokens(name, form, offline))
         measurements.append(_drift(name, form, offline))
-    for name, steps in approximate.items():
-        reference = heard[name.partition(".")[0]]
-        measurements += _measure(name, _hear_stream(steps, features), reference)
     return Report(
         environment=environment(), measurements=tuple(measurements), verdicts=tuple(verdicts)
     )
+
+
+def measure_approximate(
+    exact: Mapping[str, TransducerSteps],
+    approximate: Mapping[str, TransducerSteps],
+    audio: Sequence[Float[np.ndarray, " S"]],
+) -> list[Measurement]:
+    """Measure the error of quantized forms against the float32 form of the same runtime.
+
+    Args:
+        exact: float32 forms by name.
+        approximate: Others by name; the part before the dot names their float32 form.
+        audio: Recordings.
+    """
+    measurements: list[Measurement] = []
+    for name, steps in approximate.items():
+        features = _features(steps, audio)
+        reference = _hear_stream(exact[name.partition(".")[0]], features)
+        measurements += _measure(name, _hear_stream(steps, features), reference)
+    return measurements
 
 
 def _features(
@@ -129,7 +114,13 @@ def _deviation(form: _Heard, reference: _Heard) -> Deviation:
 def _judge(
     name: str, form: _Heard, reference: _Heard, limits: tuple[float, float]
 ) -> list[Verdict]:
-    deviation = _deviation(form, reference)
+    return judge_deviation(name, _deviation(form, reference), limits, "encoder output")
+
+
+def judge_deviation(
+    name: str, deviation: Deviation, limits: tuple[float, float], note: str
+) -> list[Verdict]:
+    """Return the verdicts on both errors; ``note`` says what was compared."""
     values = {"rel_rms": deviation.rel_rms, "rel_max": deviation.rel_max}
     return [
         Verdict(
@@ -138,7 +129,7 @@ def _judge(
             limit=limit,
             value=value,
             unit="",
-            note="encoder output",
+            note=note,
         )
         for (figure, value), limit in zip(values.items(), limits, strict=True)
     ]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from todm.core.artifact import Artifact, load_artifact, write_artifact
 from todm.core.errors import ArtifactError
+from todm.core.quality import Quality
 from todm.core.report import Report
 from todm.export.card import write_card
 from todm.export.card_facts import Facts, results_of
@@ -22,6 +23,7 @@ from todm.runtimes.bundle import (
     CARD,
     PARITY,
     PARTS,
+    QUALITY,
     TOKENS,
     Bundle,
     onnx_name,
@@ -69,7 +71,16 @@ def run(
         draft.parents = opened.artifact.manifest.parents | {"bundle": opened.artifact.digest}
         draft.body = opened.artifact.body | {"card": told.to_json()}
         parity = Report.read_json(opened.artifact.file(PARITY))
-        write_card(draft.path, out.name, draft.body, opened.contract, parity, facts=told)
+        quality = Quality.read_json(opened.artifact.file(QUALITY))
+        write_card(
+            draft.path,
+            out.name,
+            draft.body,
+            opened.contract,
+            report=parity,
+            quality=quality,
+            facts=told,
+        )
     released = open_bundle(out)
     return released.artifact, write_tarball(released, told.languages)
 

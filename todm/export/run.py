@@ -1,6 +1,7 @@
 """``todm export``: a subnet to a bundle that stock runtimes load, checked before it is left."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,16 @@ from todm.core.contract import StreamContract, contract_of
 from todm.core.cost import chunk_macs, macs_per_audio_s, num_parameters
 from todm.core.errors import GateError, InputError
 from todm.core.profile import DeviceProfile
+from todm.core.quality import Quality
+from todm.core.quantization import Accelerator
 from todm.core.report import Report
 from todm.core.specs import SubnetSpec
 from todm.core.target import ExportTarget
+from todm.decode.streaming import padded_features
 from todm.decode.tokens import write_bpe_vocab, write_tokens_txt
+from todm.export.assure import Assurance, assure
 from todm.export.card import write_card
+from todm.export.device_programs import export_device_program
 from todm.export.forms import (
     bundle_bytes,
     check_targets,
@@ -24,8 +30,9 @@ from todm.export.forms import (
     open_forms,
     write_forms,
 )
-from todm.export.parity import check_parity
+from todm.export.parity import check_parity, measure_approximate
 from todm.export.parity_features import check_features
+from todm.export.schemes import Workshop
 from todm.export.sherpa import metadata
 from todm.models.store import BPE_MODEL, Subnet, load_subnet
 from todm.runtimes import bundle as names
@@ -35,7 +42,7 @@ MIN_AUDIO_S = 60.0
 """Least speech that parity is judged on."""
 
 
-def run(
+def run(  # noqa: PLR0913 - one export: what, judged on what, for whom
     subnet: Path,
     targets: Sequence[ExportTarget],
     audio: Sequence[Float[np.ndarray, " S"]],
@@ -43,8 +50,13 @@ def run(
     out: Path,
     *,
     profile: DeviceProfile | None = None,
+    accelerators: Sequence[Accelerator] = (),
+    assurance: Assurance | None = None,
 ) -> Artifact:
-    """Export a subnet in the targets' forms and check parity on real speech.
+    """Export a subnet in the targets' forms, each judged before it is left.
+
+    float32 forms by parity with torch on real speech; quantized ones by the accuracy gate on dev
+    speech; all of them by the drift gate on minutes of one stream.
 
     Args:
         subnet: A subnet artifact.
@@ -53,15 +65,20 @@ def run(
         audio_source: Where they come from, for the lineage.
         out: The bundle's folder.
         profile: The device that it is for; stored inside.
+        accelerators: For which programs are added that nothing here can run.
+        assurance: What quantized forms are judged by; None can export float32 alone.
 
     Raises:
-        InputError: less than 60 s of speech.
+        InputError: less than 60 s of speech, or nothing to judge a quantized form by.
         ConfigError: targets that no export makes.
         ArtifactError: no subnet, or damaged.
-        GateError: a form computes something else; no bundle is left, or the earlier one.
+        GateError: a form computes something else, costs too much accuracy or drifts; no bundle
+            is left, or the earlier one.
         MissingExtraError: an exporter's package is not installed.
     """
     check_targets(targets)
+    assurance = assurance or Assurance()
+    assurance.check(targets)
     audio_s = _enough_speech(audio)
     opened = load_subnet(subnet)
     contract = contract_of(opened.spec, opened.table.unit)
@@ -69,18 +86,90 @@ def run(
         told = write_forms(opened.model, contract, targets, draft.path)
         _write_values(opened, contract, profile, draft.path)
         reference = EagerSteps(opened.model, opened.spec, contract)
-        report = check_parity(reference, *open_forms(draft.path, contract), audio)
+        report = check_parity(reference, open_forms(draft.path, contract, targets)[0], audio)
         if (draft.path / names.FEATURES).is_file():
             told_features = check_features(draft.path / names.FEATURES, contract, audio)
             report = report.model_copy(update={"verdicts": (*report.verdicts, *told_features)})
         require(report, out)
+        workshop = Workshop(
+            opened.model, contract, draft.path, assurance.calibration, tuple(targets)
+        )
+        shipped = None if profile is None else profile.numeric
+        with naming(out):
+            quality = assure(workshop, targets, assurance, opened.table, audio, shipped=shipped)
+        quality.write_json(draft.path / names.QUALITY)
+        report = _with_approximate(report, workshop, audio)
         report.write_json(draft.path / names.PARITY)
+        unrun = _device_programs(opened, contract, accelerators, audio, draft.path)
+        _tell_programs(told, workshop)
         draft.parents = {**opened.artifact.manifest.parents, **draft.parents}
         heard = {"audio_source": audio_source, "audio_s": round(audio_s, 2)}
+        judged = {"gate_source": assurance.source, "quality": _summary(quality)}
         figures = _figures(opened.spec, contract, draft.path)
-        draft.body = _lineage(opened, profile) | figures | heard | {"forms": told}
-        write_card(draft.path, out.name, draft.body, contract, report)
+        draft.body = _lineage(opened, profile) | figures | heard | judged | unrun | {"forms": told}
+        write_card(draft.path, out.name, draft.body, contract, report=report, quality=quality)
     return load_artifact(out, "bundle", verify=False)
+
+
+def _device_programs(
+    subnet: Subnet,
+    contract: StreamContract,
+    accelerators: Sequence[Accelerator],
+    audio: Sequence[Float[np.ndarray, " S"]],
+    folder: Path,
+) -> dict[str, Any]:
+    """Add programs for accelerators; return what was made of each, labelled, for the manifest."""
+    speech = [padded_features(samples_S, contract) for samples_S in audio] if accelerators else []
+    made = [
+        export_device_program(subnet.model, contract, accelerator, speech, folder).to_json()
+        for accelerator in accelerators
+    ]
+    return {"device_programs": made} if made else {}
+
+
+def _with_approximate(
+    report: Report,
+    workshop: Workshop,
+    audio: Sequence[Float[np.ndarray, " S"]],
+) -> Report:
+    """Add the errors of the quantized forms that are left."""
+    exact, approximate = open_forms(workshop.folder, workshop.contract, workshop.targets)
+    found = measure_approximate(exact, approximate, audio)
+    return report.model_copy(update={"measurements": (*report.measurements, *found)})
+
+
+def _tell_programs(told: dict[str, Any], workshop: Workshop) -> None:
+    for precision, figures in workshop.figures.items():
+        told["executorch"] |= {f"{key}_{precision}": v for key, v in figures.told().items()}
+
+
+def _summary(quality: Quality) -> dict[str, Any]:
+    """Return what the manifest says of each quantized form."""
+    forms = {
+        record.name: {
+            "gate": record.status,
+            "isa": list(record.isa),
+            "wer_rise_bound": record.wer_rise_bound,
+            "nll_rise": record.nll_rise,
+            "fallbacks": list(record.scheme.fallbacks),
+        }
+        for record in quality.gate
+    }
+    return {"forms": forms, "withheld": list(quality.withheld)}
+
+
+@contextmanager
+def naming(where: Path) -> Iterator[None]:
+    """Put the bundle's place before what a gate says.
+
+    Raises:
+        GateError: the same, with its place and what is left there.
+    """
+    try:
+        yield
+    except GateError as error:
+        left = "the bundle that stood there is untouched" if where.exists() else "no bundle left"
+        raise GateError(f"{where}: {left}: {error}") from error
 
 
 def _enough_speech(audio: Sequence[Float[np.ndarray, " S"]]) -> float:

@@ -1,18 +1,24 @@
-"""A subnet to a bundle: the device's form, and speech of the subnet's corpus for parity."""
+"""A subnet to a bundle: the device's form, and speech of the subnet's corpus to judge it by."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from todm.core.artifact import Artifact, load_artifact
-from todm.core.errors import ConfigError
+from todm.core.errors import ArtifactError, ConfigError, InputError
 from todm.core.profile import DeviceProfile
+from todm.core.quantization import ExportConfig
 from todm.core.specs import SubnetSpec
 from todm.core.target import ExportTarget, targets_for
+from todm.data.manifest import open_corpus
+from todm.export.assure import Assurance
+from todm.export.evidence import evidence_of
 from todm.export.run import run
+from todm.export.schemes import calibration_s
 from todm.features.wav import read_audio
+from todm.flows.lineage import corpus_of
 from todm.flows.speech import speech_for
-from todm.models.store import SPEC
+from todm.models.store import SPEC, load_subnet
 from todm.runtimes.bundle import PROFILE
 
 ENOUGH_S = 75.0
@@ -24,56 +30,69 @@ def export_subnet(
     out: Path,
     *,
     target: Literal["onnx", "executorch", "both"] | None = None,
-    features: bool | None = None,
     profile: DeviceProfile | None = None,
     audio: Sequence[Path] = (),
     corpus: Path | None = None,
+    config: ExportConfig | None = None,
 ) -> Artifact:
-    """Export a subnet in its device's form, or another, and check parity on speech.
+    """Export a subnet in its device's form, or another, each judged on speech of its corpus.
 
     Args:
         subnet: A subnet artifact.
         out: The bundle's folder.
         target: Overrides the profile's form.
-        features: Whether ``features.onnx`` is written; None: for devices in a browser.
         profile: The device; None takes the one that the subnet was extracted for.
         audio: Recordings of real speech; without any the dev split of the corpus.
         corpus: A prepared corpus; None takes the one in the subnet's lineage.
+        config: Which quantized forms are made, how, and what is asked of them.
 
     Raises:
         ConfigError: no device and no target, or the device wants another chunk.
-        InputError: less than 60 s of speech.
-        GateError: parity failed.
+        InputError: less than 60 s of speech, or no dev speech for the gate.
+        GateError: parity, accuracy or drift failed.
     """
+    config = config or ExportConfig()
     source = load_artifact(subnet, "subnet")
     device = profile or stored_profile(source)
     _same_chunk(source, device)
     speech = speech_for(subnet, audio, corpus, ENOUGH_S, "dev")
+    targets = targets_for(device, target, config)
     return run(
         subnet,
-        _with_features(targets_for(device, target), device, features),
+        targets,
         [read_audio(path) for path in speech],
         _name(speech, audio, corpus),
         out,
         profile=device,
+        accelerators=config.accelerators,
+        assurance=assurance_for(subnet, targets, corpus, config),
     )
 
 
-def _with_features(
-    targets: tuple[ExportTarget, ...], device: DeviceProfile, features: bool | None
-) -> tuple[ExportTarget, ...]:
-    """Set whether the ONNX form carries its features.
+def assurance_for(
+    subnet: Path,
+    targets: Sequence[ExportTarget],
+    corpus: Path | None,
+    config: ExportConfig,
+) -> Assurance:
+    """Return what the gates judge by: dev and calibration speech, where a target needs them.
 
     Raises:
-        ConfigError: they are asked for and no ONNX form is made.
+        InputError: a quantized form is asked for and the corpus is gone.
     """
-    wanted = device.runtime == "onnxruntime_web" if features is None else features
-    if features and all(target.form != "onnx" for target in targets):
-        raise ConfigError("features.onnx belongs to the ONNX form; say --target onnx or both")
-    return tuple(
-        target.model_copy(update={"features": wanted and target.form == "onnx"})
-        for target in targets
-    )
+    schemes = [scheme for target in targets for scheme in target.quantized]
+    seconds = max((calibration_s(scheme) for scheme in schemes), default=0.0)
+    if not schemes or (config.ungated and not seconds):
+        return Assurance(config.gate, ungated=config.ungated)
+    try:
+        opened = open_corpus(corpus or corpus_of(subnet), verify=False)
+    except ArtifactError as error:
+        raise InputError(
+            f"{', '.join(s.precision for s in schemes)} is judged on transcribed dev speech: "
+            f"{error}; or export --precision fp32 alone, or say --ungated to ship it unmeasured"
+        ) from error
+    evidence = evidence_of(opened, load_subnet(subnet).table, config.gate, seconds)
+    return Assurance(config.gate, evidence, ungated=config.ungated)
 
 
 def stored_profile(subnet: Artifact) -> DeviceProfile:

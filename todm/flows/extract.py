@@ -11,7 +11,9 @@ from todm.core.contract import contract_of
 from todm.core.profile import TIMED_BUDGETS, DeviceProfile
 from todm.core.target import targets_for
 from todm.decode.tokens import write_tokens_txt
+from todm.export.assure import write_ungated
 from todm.export.forms import write_forms
+from todm.export.schemes import Workshop
 from todm.extract.run import MeasureArtifact
 from todm.extract.run import run as run_extract
 from todm.flows.lineage import corpus_of
@@ -81,11 +83,13 @@ def measurer(profile: DeviceProfile, corpus: Path, config: BenchConfig = QUICK) 
 
 
 def candidate_bundle(subnet: Path, profile: DeviceProfile, out: Path) -> Artifact:
-    """Write a subnet's bundle for measurements: what the device loads, parity unchecked."""
+    """Write a subnet's bundle for measurements: what the device loads, nothing judged."""
     opened = load_subnet(subnet)
     contract = contract_of(opened.spec, opened.table.unit)
     with write_artifact(out, kind="bundle", parents={"subnet": opened.artifact}) as draft:
-        write_forms(opened.model, contract, targets_for(profile, None), draft.path)
+        targets = targets_for(profile, None)
+        write_forms(opened.model, contract, targets, draft.path)
+        write_ungated(Workshop(opened.model, contract, draft.path), targets)
         write_tokens_txt(opened.table, draft.path / TOKENS)
         opened.table.write_json(draft.path / TABLE)
         contract.write_json(draft.path / CONTRACT)

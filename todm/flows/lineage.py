@@ -4,7 +4,10 @@ from pathlib import Path
 
 from todm.core.artifact import Artifact, load_artifact
 from todm.core.errors import ArtifactError, InputError
+from todm.core.forecaster_spec import ForecasterSpec
+from todm.core.specs import read_model_spec
 from todm.data.manifest import open_corpus
+from todm.runtimes.bundle import SPEC
 
 
 def corpus_of(model: Path) -> Path:
@@ -33,3 +36,14 @@ def _same(model: Artifact, corpus: Artifact) -> None:
             f"{model.path}: was made with another corpus than {corpus.path} holds now; "
             "give --corpus to use it all the same"
         )
+
+
+def is_forecaster(model: Path) -> bool:
+    """Tell whether a model is a forecaster; the other one is a recogniser.
+
+    Raises:
+        ArtifactError: it is no artifact.
+    """
+    artifact = load_artifact(model, verify=False)
+    has_spec = SPEC in artifact.manifest.files
+    return has_spec and isinstance(read_model_spec(artifact.file(SPEC)), ForecasterSpec)

@@ -5,6 +5,8 @@ B batch, T frames, X channels, K taps, J = K - 1 frames of the past.
     y_t = sum_k taps[k] x_{t - K + 1 + k}          (the last tap is the frame itself)
 
 Written as K products and sums: depthwise, a convolution operator gains nothing from so few taps.
+In an ONNX graph it may be ONNX Runtime's own operator with the state in it, one node instead of
+a dozen.
 """
 
 import torch
@@ -26,3 +28,24 @@ def causal_taps(
     for tap in range(1, num_taps):
         y_BTX = y_BTX + taps_XK[:, tap] * seen[:, tap : tap + frames]
     return y_BTX, seen[:, frames:]
+
+
+ONNX_OP = "com.microsoft::CausalConvWithState"
+
+
+def causal_taps_onnx(
+    x_BTX: Float[Tensor, "B T X"],
+    taps_XK: Float[Tensor, "X K"],
+    past_BJX: Float[Tensor, "B J X"],
+) -> tuple[Float[Tensor, "B T X"], Float[Tensor, "B J X"]]:
+    """Trace the convolution as the operator, which has its channels first; for ONNX only."""
+    zeros_X = torch.zeros_like(taps_XK[:, 0])
+    x_BXT, past_BXJ = x_BTX.transpose(1, 2), past_BJX.transpose(1, 2)
+    y_BXT, next_BXJ = torch.onnx.ops.symbolic_multi_out(
+        ONNX_OP,
+        (x_BXT, taps_XK[:, None], zeros_X, past_BXJ),
+        dtypes=(x_BXT.dtype, past_BXJ.dtype),
+        shapes=(x_BXT.shape, past_BXJ.shape),
+        version=1,
+    )
+    return y_BXT.transpose(1, 2), next_BXJ.transpose(1, 2)

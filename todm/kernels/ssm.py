@@ -194,13 +194,28 @@ def fft_size(frames: int) -> int:
 
 
 @without_autocast
+def ssm_convolve(
+    u_BTHP: Float[Tensor, "B T H P"],
+    k_HT: Float[Tensor, "H T"],
+    ahead_HA: Float[Tensor, "H A"] | None = None,
+    block_frames: int = 1,
+) -> Float[Tensor, "B T H P"]:
+    """Convolve a whole sequence in the form that suits its length; never in half precision."""
+    u_BTHP = widened(u_BTHP)
+    if u_BTHP.shape[1] <= TOEPLITZ_MAX_FRAMES:
+        return ssm_toeplitz(u_BTHP, k_HT, ahead_HA, block_frames)
+    y_BTHP = ssm_fft(u_BTHP, k_HT)
+    return y_BTHP if ahead_HA is None else y_BTHP + ssm_ahead(u_BTHP, ahead_HA, block_frames)
+
+
+@without_autocast
 def ssm_conv(
     u_BTHP: Float[Tensor, "B T H P"],
     modes: Modes,
     ahead: Modes | None = None,
     block_frames: int = 1,
 ) -> Float[Tensor, "B T H P"]:
-    """Run a whole sequence from the zero state in the form that suits its length.
+    """Run a whole sequence from the zero state.
 
     ``ahead`` are the modes of the scan against time in blocks, its skip zero. Computed and
     returned in float32 at least, whatever autocast says and u is.
@@ -211,13 +226,11 @@ def ssm_conv(
     ahead_HA = None
     if ahead is not None:
         ahead_HA = kernel(ahead, min(block_frames, frames) - 1).to(dtype)
-    if frames <= TOEPLITZ_MAX_FRAMES:
-        return ssm_toeplitz(u_BTHP, k_HT, ahead_HA, block_frames)
-    y_BTHP = ssm_fft(u_BTHP, k_HT)
-    return y_BTHP if ahead_HA is None else y_BTHP + ssm_ahead(u_BTHP, ahead_HA, block_frames)
+    return ssm_convolve(u_BTHP, k_HT, ahead_HA, block_frames)
 
 
-def _widened(modes: Modes) -> Modes:
+def widened_modes(modes: Modes) -> Modes:
+    """Return the modes in double precision."""
     return Modes(
         modes.lam_HN.to(torch.complex128), modes.cb_HN.to(torch.complex128), modes.d_H.double()
     )
@@ -238,8 +251,8 @@ def fold(
             f"a chunk of {chunk_frames} frames holds no whole blocks of {block_frames}"
         )
     real_dtype = modes.d_H.dtype
-    wide = _widened(modes)
-    ahead_HA = None if ahead is None else kernel(_widened(ahead), block_frames - 1)
+    wide = widened_modes(modes)
+    ahead_HA = None if ahead is None else kernel(widened_modes(ahead), block_frames - 1)
     pow_HNL = powers(wide.lam_HN, chunk_frames + 1)
     read_HNL = 2.0 * wide.cb_HN[..., None] * pow_HNL[..., 1:]
     write_HNL = pow_HNL[..., :-1].flip(-1)

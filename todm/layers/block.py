@@ -42,7 +42,7 @@ class Block(nn.Module):
         x_BLD: Tensor,
         states: Sequence[Tensor],
         spec: BlockSpec,
-        constants: tuple[Tensor, ...],
+        constants: tuple[Tensor | None, ...],
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Advance one chunk; return the block's output and the mixer's next states."""
         update_BLD, states = self.mixer.step(self.mixer_norm(x_BLD), states, spec.mixer, constants)

@@ -18,7 +18,7 @@ lookahead; a causal net leaves it out.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, assert_never
 
 import torch
@@ -26,17 +26,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from todm.core.space import spread_order
-from todm.core.specs import MHSSMSpec
+from todm.core.specs import MHSSMSpec, ScanForm
 from todm.kernels.conv import causal_taps
-from todm.kernels.ssm import ChunkFold, Modes, discretise, fold, ssm_chunk, ssm_conv
+from todm.kernels.ssm import ChunkFold, Modes, discretise, fold, ssm_conv
+from todm.kernels.ssm_recurrent import Recurrence, ssm_step, step_constants
 from todm.layers.elastic import ElasticLinear, HeadLinear
 from todm.layers.mixer import Lookahead, Mixer
 
 
-class MHSSM(Mixer[MHSSMSpec, ChunkFold]):
+class MHSSM(Mixer[MHSSMSpec, ChunkFold | Recurrence]):
     """Elastic in heads (prefix) and modes (prefix); the model width is fixed."""
 
     folded: ClassVar[tuple[str, ...]] = ("log_neg_re", "im", "log_dt", "c", "d", "ahead")
+    convolve: ClassVar[Callable[..., tuple[Tensor, Tensor]]] = staticmethod(causal_taps)
+    """The convolution before the scan; an export may write it as one operator."""
 
     def __init__(self, model_dim: int, spec: MHSSMSpec) -> None:
         super().__init__()
@@ -83,7 +86,7 @@ class MHSSM(Mixer[MHSSMSpec, ChunkFold]):
         taps_XK: Tensor = self.taps
         if spec.inner_dim < taps_XK.shape[0]:  # a whole slice would still end up in a graph
             taps_XK = taps_XK[: spec.inner_dim]
-        u_BTX, next_BJX = causal_taps(u_BTX, taps_XK, past_BJX)
+        u_BTX, next_BJX = self.convolve(u_BTX, taps_XK, past_BJX)
         return u_BTX, (next_BJX,)
 
     def split(self, u_BTX: Tensor, spec: MHSSMSpec) -> Tensor:
@@ -124,13 +127,24 @@ class MHSSM(Mixer[MHSSMSpec, ChunkFold]):
         later = self.ahead_modes(spec, lookahead_frames)
         return fold(self.modes(spec), chunk_frames, later, lookahead_frames + 1)
 
+    def constants(
+        self, spec: MHSSMSpec, chunk_frames: int, lookahead_frames: int, form: ScanForm
+    ) -> ChunkFold | Recurrence:
+        """Return the constants of that form of the scan over a chunk."""
+        later = self.ahead_modes(spec, lookahead_frames)
+        return step_constants(form, self.modes(spec), chunk_frames, later, lookahead_frames + 1)
+
     def step(
-        self, x_BLD: Tensor, states: Sequence[Tensor], spec: MHSSMSpec, constants: ChunkFold
+        self,
+        x_BLD: Tensor,
+        states: Sequence[Tensor],
+        spec: MHSSMSpec,
+        constants: ChunkFold | Recurrence,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Advance one chunk; the last state is that of the modes, (B, H, 2 N, P)."""
         *past, modes_BHMP = states
         u_BLX, next_past = self.enter(x_BLD, spec, *past)
-        y_BLHP, next_BHMP = ssm_chunk(self.split(u_BLX, spec), modes_BHMP, constants)
+        y_BLHP, next_BHMP = ssm_step(self.split(u_BLX, spec), modes_BHMP, constants)
         return self.mix(self.leave(y_BLHP)), (*next_past, next_BHMP)
 
 

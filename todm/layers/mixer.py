@@ -11,10 +11,10 @@ from typing import ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from todm.core.specs import MixerSpec, SubnetSpec
+from todm.core.specs import MixerSpec, ScanForm, SubnetSpec
 
 S = TypeVar("S", bound=MixerSpec)
-C = TypeVar("C", bound=tuple[Tensor, ...])
+C = TypeVar("C", bound=tuple[Tensor | None, ...])
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +68,13 @@ class Mixer(nn.Module, ABC, Generic[S, C]):
     @abstractmethod
     def fold(self, spec: S, chunk_frames: int, lookahead_frames: int) -> C:
         """Return the constants of the streaming form over chunks of L frames."""
+
+    def constants(
+        self, spec: S, chunk_frames: int, lookahead_frames: int, form: ScanForm
+    ) -> tuple[Tensor | None, ...]:
+        """Return the constants of that form of the scan; a mixer without one has one form only."""
+        del form
+        return self.fold(spec, chunk_frames, lookahead_frames)
 
     @abstractmethod
     def step(

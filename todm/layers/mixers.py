@@ -2,9 +2,11 @@
 
 from typing import Any, assert_never
 
-from todm.core.specs import MHSSMSpec, MixerSpec
+from todm.core.specs import LSSLSpec, MHSSMSpec, MixerSpec, PGNSpec
+from todm.layers.lssl_mixer import LSSLMixer
 from todm.layers.mhssm import MHSSM
 from todm.layers.mixer import Mixer
+from todm.layers.pgn_mixer import PGNMixer
 
 
 def build_mixer(model_dim: int, spec: MixerSpec) -> Mixer[Any, Any]:
@@ -12,5 +14,9 @@ def build_mixer(model_dim: int, spec: MixerSpec) -> Mixer[Any, Any]:
     match spec:
         case MHSSMSpec():
             return MHSSM(model_dim, spec)
+        case PGNSpec():
+            return PGNMixer(model_dim, spec)
+        case LSSLSpec():
+            return LSSLMixer(model_dim, spec)
         case _:
             assert_never(spec)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from todm.core.contract import state_parts
-from todm.core.specs import SubnetSpec
+from todm.core.specs import ScanForm, SubnetSpec
 from todm.layers.block import Block
 from todm.layers.dropout import DropoutPlan
 from todm.layers.mixer import lookahead_of
@@ -67,10 +67,11 @@ class Encoder(nn.Module):
             x_BTD = self.block(block_spec.source_layer)(x_BTD, block_spec, drop, ahead)
         return self.norm(x_BTD)
 
-    def folds(self, spec: SubnetSpec, chunk_frames: int) -> list[Any]:
+    def folds(self, spec: SubnetSpec, chunk_frames: int, form: ScanForm = "folded") -> list[Any]:
         """Return the constants of every kept mixer over a chunk, each a NamedTuple of tensors."""
+        ahead = spec.lookahead_frames
         return [
-            self.block(b.source_layer).mixer.fold(b.mixer, chunk_frames, spec.lookahead_frames)
+            self.block(b.source_layer).mixer.constants(b.mixer, chunk_frames, ahead, form)
             for b in spec.blocks
         ]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from todm.core.specs import BLANK_ID, SUBSAMPLING, SubnetSpec
 from todm.models.encoder import Encoder
 from todm.models.joiner import Joiner, SimpleJoiner
-from todm.models.predictor import Predictor
+from todm.models.predictor import build_predictor
 
 
 class Transducer(nn.Module):
@@ -24,7 +24,7 @@ class Transducer(nn.Module):
         super().__init__()
         self.spec = spec
         self.encoder = Encoder(spec)
-        self.predictor = Predictor(spec)
+        self.predictor = build_predictor(spec)
         self.joiner = Joiner(spec)
         self.simple = SimpleJoiner(spec) if simple else None
 

@@ -24,8 +24,10 @@ _AT_BIRTH = ("dt_min", "dt_max")
 """What a mixer's spec says of fresh weights only."""
 _LAYER = re.compile(r"encoder\.blocks\.(\d+)\.(.+)")
 _GROWN = (
+    "mixer.taps",
     "mixer.w_value.weight",
     "mixer.w_gate.weight",
+    "mixer.w_candidate.weight",
     "mixer.w_out.weight",
     "mixer.c",
     "mixer.ahead.c",

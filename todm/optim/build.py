@@ -1,8 +1,8 @@
 """From an ``OptimConfig`` to an optimizer with its parameter groups.
 
-State-space parameters (a_re, a_im, log_dt) get plain Adam at a rate of their own: the rms rules
-of ScaledAdam pull their frequencies from an rms of 28 to 1.3 within 40 steps. Weight decay
-(AdamW) is for matrices and kernels: not for these, nor for biases and norms.
+State-space parameters (the poles or the factors of A, B, log_dt) get plain Adam at a rate of their
+own: the rms rules of ScaledAdam pull their frequencies from an rms of 28 to 1.3 within 40 steps.
+Weight decay (AdamW) is for matrices and kernels: not for these, nor for biases and norms.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,11 @@ from todm.core.space import SearchSpace
 from todm.optim.adamw import ClippedAdamW
 from todm.optim.scaled_adam import ScaledAdam
 
-SSM_NAMES = ("log_neg_re", "im", "log_dt")
+SSM_NAMES = (
+    *("log_neg_re", "im", "log_dt"),
+    *("log_p", "log_q", "raw_s", "t_diag", "t_lower", "t_upper", "b"),
+)
+"""Of poles and step sizes, and of the factors of a linear state-space layer's A and B."""
 
 
 class StepOptimizer:
@@ -127,9 +131,11 @@ def row_cuts(name: str, space: SearchSpace) -> Sequence[int]:
     match (owner, leaf):
         case ("ffn_in", _):
             widths = space.ffn_dims
-        case ("w_in", _) | ("mixer", "taps"):
+        case ("w_in", _) | ("mixer", "taps" | "bias"):
             widths = inner
-        case ("w_value" | "w_gate", _) if mixer.gating == "head_glu":
+        case ("w_gate" | "w_candidate", _) if mixer.kind == "pgn":
+            widths = inner
+        case ("w_value" | "w_gate", _) if mixer.kind == "mhssm" and mixer.gating == "head_glu":
             widths = tuple(width // 2 for width in inner)
         case ("pair_gate", _):
             widths = tuple(heads // 2 for heads in space.heads)

@@ -29,6 +29,11 @@ def eden_factor(
     return decay * (warmup_start + (1.0 - warmup_start) * step / warmup_batches)
 
 
+def epoch_factor(epoch: float, *, held_epochs: int, factor: float) -> float:
+    """Return 1 for the held epochs, then ``factor`` once more for every epoch begun."""
+    return float(factor ** max(0, math.floor(epoch) - held_epochs + 1))
+
+
 def one_cycle_factor(step: int, total_steps: int, warmup_fraction: float) -> float:
     """Return a linear rise over the warmup's share of the steps, then a cosine fall to 0."""
     progress = step / total_steps

@@ -10,7 +10,11 @@ RECIPES: dict[str, Callable[[int], SupernetConfig]] = {
     "tiny": asr.tiny,
     "espeak_digits": asr.espeak_digits,
     "fsdd": asr.fsdd,
+    "fsdd_pgn": asr.fsdd_pgn,
+    "fsdd_lssl": asr.fsdd_lssl,
     "an4": asr.an4,
+    "an4_pgn": asr.an4_pgn,
+    "an4_lssl": asr.an4_lssl,
     "librispeech_100": librispeech.librispeech_100,
     "librispeech_960": librispeech.librispeech_960,
 }

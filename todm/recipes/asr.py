@@ -73,6 +73,32 @@ def an4(vocab_size: int) -> SupernetConfig:
     )
 
 
+def with_mixer(config: SupernetConfig, mixer: str) -> SupernetConfig:
+    """Return a recipe of the small space with another mixer, and its name after that."""
+    space = small_space(config.space.largest.vocab_size, mixer)
+    return config.model_copy(update={"recipe": f"{config.recipe}_{mixer}", "space": space})
+
+
+def fsdd_pgn(vocab_size: int) -> SupernetConfig:
+    """``fsdd`` with parallel gated networks."""
+    return with_mixer(fsdd(vocab_size), "pgn")
+
+
+def an4_pgn(vocab_size: int) -> SupernetConfig:
+    """``an4`` with parallel gated networks."""
+    return with_mixer(an4(vocab_size), "pgn")
+
+
+def fsdd_lssl(vocab_size: int) -> SupernetConfig:
+    """``fsdd`` with linear state-space layers."""
+    return with_mixer(fsdd(vocab_size), "lssl")
+
+
+def an4_lssl(vocab_size: int) -> SupernetConfig:
+    """``an4`` with linear state-space layers."""
+    return with_mixer(an4(vocab_size), "lssl")
+
+
 def tiny(vocab_size: int) -> SupernetConfig:
     """A net of a few thousand weights for tests and first looks; learns nothing useful."""
     return SupernetConfig(

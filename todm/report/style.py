@@ -29,6 +29,7 @@ svg text.label{fill:var(--soft)}
 .line.s2{stroke:var(--s2);stroke-dasharray:2 3}.line.s3{stroke:var(--s3);stroke-dasharray:9 3 2 3}
 .dot.s0,.part.s0{fill:var(--s0)}.dot.s1,.part.s1{fill:var(--s1)}
 .dot.s2,.part.s2{fill:var(--s2)}.dot.s3,.part.s3{fill:var(--s3)}
+.band{fill:var(--s1);opacity:.18}
 .trial{fill:var(--trial);opacity:.6}
 rect.pin{fill:var(--fg)}svg text.pin{fill:var(--bg);font-weight:700;font-size:12px}
 svg text.inside{fill:var(--inside)}

@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from todm.core.artifact import Artifact, load_artifact
 from todm.core.contract import StreamContract, state_parts
 from todm.core.errors import ArtifactError
+from todm.core.quantization import PrecisionName
 from todm.core.specs import SubnetSpec
 from todm.core.target import Form
 from todm.decode.tokens import TokenTable
 
-Precision = Literal["fp32", "int8"]
+Precision = PrecisionName
 PARTS = ("encoder", "decoder", "joiner")
 PTE = "model.pte"
 TOKENS = "tokens.txt"
@@ -26,11 +26,18 @@ CARD = "README.md"
 PROFILE = "profile.json"
 """The device that the bundle was exported for, if one was named."""
 PARITY = "parity.json"
+QUALITY = "quality.json"
+"""What the accuracy gate and the drift gate found, scheme by scheme."""
 
 
 def onnx_name(part: str, precision: Precision) -> str:
     """Return the file name of a part of the ONNX form."""
     return f"{part}.onnx" if precision == "fp32" else f"{part}.{precision}.onnx"
+
+
+def pte_name(precision: Precision) -> str:
+    """Return the file name of the ExecuTorch program."""
+    return PTE if precision == "fp32" else f"model.{precision}.pte"
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class Bundle:
 def loaded_names(form: Form, precision: Precision, files: frozenset[str]) -> tuple[str, ...] | None:
     """Return the files that a device loads for a form, or None when they are not all there."""
     if form == "executorch":
-        return (PTE, TOKENS) if precision == "fp32" and PTE in files else None
+        return (pte_name(precision), TOKENS) if pte_name(precision) in files else None
     if onnx_name("encoder", precision) not in files:
         return None
     wanted = tuple(

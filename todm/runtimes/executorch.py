@@ -5,6 +5,7 @@ alive (it crashes), and each method's outputs are overwritten by its next call, 
 """
 
 import contextlib
+import ctypes
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from todm.core.contract import StreamContract
 from todm.core.errors import ArtifactError, InputError, MissingExtraError
 from todm.decode.steps import TransducerSteps
 from todm.runtimes.bundle import PARTS, Precision, open_bundle
+from todm.runtimes.native import library_of
 from todm.runtimes.recogniser import StepsRecogniser
 
 
@@ -33,7 +35,29 @@ def _quiet_stderr() -> Iterator[None]:
             os.close(saved)
 
 
-def _load_methods(path: Path, threads: int) -> dict[str, Any]:
+def load_kernels(library: Path) -> None:
+    """Load a library of kernels into the process; it registers them itself.
+
+    Raises:
+        ArtifactError: it cannot be loaded, or ExecuTorch refused its kernels.
+    """
+    try:
+        refused = ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL).todm_kernels_error()
+    except (OSError, AttributeError) as error:
+        raise ArtifactError(f"{library}: no library of todm's kernels ({error})") from error
+    if refused:
+        raise ArtifactError(f"{library}: ExecuTorch refused its kernels (error {refused:#x})")
+
+
+def load_methods(
+    path: Path, threads: int, names: Sequence[str], library: Path | None = None
+) -> dict[str, Any]:
+    """Load methods of a program by name; a library holds kernels that it needs.
+
+    Raises:
+        ArtifactError: ExecuTorch refuses the program.
+        MissingExtraError: executorch is not installed.
+    """
     try:
         with _quiet_stderr():
             from executorch.extension.pybindings import portable_lib
@@ -43,8 +67,10 @@ def _load_methods(path: Path, threads: int) -> dict[str, Any]:
     try:
         with _quiet_stderr():
             portable_lib._unsafe_reset_threadpool(threads)
+            if library is not None:
+                load_kernels(library)
             program = Runtime.get().load_program(str(path))
-            return {part: program.load_method(part) for part in PARTS}
+            return {name: program.load_method(name) for name in names}
     except (RuntimeError, ValueError, OSError) as error:
         first_line = str(error).splitlines()[0]
         raise ArtifactError(
@@ -55,9 +81,16 @@ def _load_methods(path: Path, threads: int) -> dict[str, Any]:
 class ExecutorchSteps(TransducerSteps):
     """The three methods of a program as steps of one stream at a time."""
 
-    def __init__(self, path: Path, contract: StreamContract, *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path,
+        contract: StreamContract,
+        *,
+        threads: int = 1,
+        library: Path | None = None,
+    ) -> None:
         self._contract = contract
-        self._methods = _load_methods(path, threads)
+        self._methods = load_methods(path, threads, PARTS, library)
 
     @property
     def contract(self) -> StreamContract:
@@ -82,16 +115,22 @@ class ExecutorchSteps(TransducerSteps):
         return self._run("joiner", (enc_NJ, pred_NJ))[0]
 
     def _run(self, method: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        import torch
-
         if inputs[0].shape[0] != 1:
             raise InputError(f"the program steps one stream at a time, not {inputs[0].shape[0]}")
-        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in inputs]
-        return [output.numpy().copy() for output in self._methods[method].execute(tensors)]
+        return run_method(self._methods[method], inputs)
+
+
+def run_method(method: Any, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Run a loaded method on arrays of its static shapes."""
+    import torch
+
+    tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in inputs]
+    return [output.numpy().copy() for output in method.execute(tensors)]
 
 
 def open_executorch(path: Path, precision: Precision, threads: int) -> StepsRecogniser:
     """Load a bundle's program into ExecuTorch."""
     bundle = open_bundle(path)
-    steps = ExecutorchSteps(bundle.pte_file(precision), bundle.contract, threads=threads)
+    file, library = bundle.pte_file(precision), library_of(bundle, "executorch")
+    steps = ExecutorchSteps(file, bundle.contract, threads=threads, library=library)
     return StepsRecogniser(steps, bundle.table)

@@ -12,6 +12,7 @@ from todm.core.contract import StreamContract
 from todm.core.errors import ArtifactError, MissingExtraError
 from todm.decode.steps import TransducerSteps
 from todm.runtimes.bundle import PARTS, Precision, open_bundle
+from todm.runtimes.native import library_of
 from todm.runtimes.recogniser import StepsRecogniser
 
 
@@ -32,11 +33,11 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def open_session(path: Path, threads: int) -> Any:
-    """Load one ONNX file on the CPU.
+def open_session(path: Path, threads: int, library: Path | None = None) -> Any:
+    """Load one ONNX file on the CPU; a library holds operators that it needs.
 
     Raises:
-        ArtifactError: ONNX Runtime refuses the file.
+        ArtifactError: ONNX Runtime refuses the file, or the library.
     """
     ort = import_onnxruntime()
     options = ort.SessionOptions()
@@ -44,6 +45,8 @@ def open_session(path: Path, threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
+        if library is not None:
+            options.register_custom_ops_library(str(library))
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except _load_errors() as error:
         first_line = str(error).splitlines()[0]
@@ -64,10 +67,15 @@ class OrtSteps(TransducerSteps):
     """The three ONNX graphs as steps; the state row is the encoder's input ``h``."""
 
     def __init__(
-        self, files: Mapping[str, Path], contract: StreamContract, *, threads: int = 1
+        self,
+        files: Mapping[str, Path],
+        contract: StreamContract,
+        *,
+        threads: int = 1,
+        library: Path | None = None,
     ) -> None:
         self._contract = contract
-        sessions = [open_session(files[part], threads) for part in PARTS]
+        sessions = [open_session(files[part], threads, library) for part in PARTS]
         self._encoder, self._decoder, self._joiner = sessions
         self._names = [[port.name for port in s.get_inputs()] for s in sessions]
         self._unused_c_width = self._encoder.get_inputs()[2].shape[2]
@@ -104,5 +112,6 @@ class OrtSteps(TransducerSteps):
 def open_ort(path: Path, precision: Precision, threads: int) -> StepsRecogniser:
     """Load a bundle into ONNX Runtime."""
     bundle = open_bundle(path)
-    steps = OrtSteps(bundle.onnx_files(precision), bundle.contract, threads=threads)
+    files, library = bundle.onnx_files(precision), library_of(bundle, "onnx")
+    steps = OrtSteps(files, bundle.contract, threads=threads, library=library)
     return StepsRecogniser(steps, bundle.table)

@@ -17,6 +17,7 @@ from todm.decode.greedy import Hypothesis
 from todm.decode.streaming import Transcript, checked_samples, tail_samples, transcript_of
 from todm.decode.tokens import SPACE, TokenTable
 from todm.runtimes.bundle import BPE_VOCAB, TOKENS, Bundle, Precision, open_bundle
+from todm.runtimes.native import require_stock
 from todm.runtimes.recogniser import Recogniser, RecogniserStream
 
 REQUIRED_METADATA = {
@@ -172,6 +173,7 @@ def open_sherpa(path: Path, precision: Precision, threads: int) -> SherpaRecogni
     """Load a bundle into stock sherpa-onnx."""
     bundle = open_bundle(path)
     check_metadata(bundle)
+    require_stock(bundle, "onnx", "sherpa-onnx")
     recognizer = online_recognizer(
         bundle.onnx_files(precision),
         bundle.artifact.file(TOKENS),

@@ -30,7 +30,7 @@ def starts(space: SearchSpace, limit: int) -> list[SubnetSpec]:
     Those are the largest net with one axis at its least, and the smallest with one at its most:
     they show what each axis costs and gives.
     """
-    axes = (space.depths, space.ffn_dims, space.heads, space.state_dims, space.joiner_dims)
+    axes = (space.depths, *space.layer_axes.values(), space.joiner_dims)
     least, most = ([values[end] for values in axes] for end in (0, -1))
     found = dict.fromkeys(space.named().values())
     for axis in range(len(axes)):

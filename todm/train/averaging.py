@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from todm.core.config import ScheduleConfig
+from todm.core.forecast_config import EpochSchedule
 
 Weights = dict[str, Tensor]
 COUNT = "count"
@@ -49,8 +50,13 @@ class Average(Protocol):
         """Go on from a saved state."""
 
 
-def new_average(config: ScheduleConfig, model: nn.Module, folder: Path) -> Average:
-    """Return the average that the schedule asks for; its files go to ``folder``."""
+def new_average(config: ScheduleConfig | EpochSchedule, model: nn.Module, folder: Path) -> Average:
+    """Return the average that the schedule asks for; its files go to ``folder``.
+
+    A schedule by epochs asks for none: its window never begins.
+    """
+    if isinstance(config, EpochSchedule):
+        return WindowAverage(model, after=config.steps)
     if config.averaging == "window":
         return WindowAverage(model, after=(1.0 - config.average_fraction) * config.steps)
     starts = [round(share * config.steps) for share in config.average_starts]

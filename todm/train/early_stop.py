@@ -1,13 +1,16 @@
-"""Early stopping by the front: a supernet is as good as the trade-offs it offers.
+"""Early stopping: by the front of a supernet, or by one loss.
+
+A supernet is as good as the trade-offs it offers.
 
 After each evaluation the hypervolume of (WER, MACs) over the named nets and a few sampled ones is
 taken; when it has not grown for so many evaluations, training stops and the weights of the best
 evaluation are handed out. A single net's WER would stop while the others still learn.
 """
 
+import math
 import random
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from todm.core.config import SupernetConfig
 from todm.core.cost import macs_per_audio_s
@@ -31,8 +34,71 @@ def watched_nets(config: SupernetConfig) -> dict[str, SubnetSpec]:
     return config.space.named() | sampled
 
 
+class Stopper(Protocol):
+    """What the training loop asks of early stopping."""
+
+    figure: str
+    """Name of what it watches, in the log."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether training should end."""
+
+    def value(self, scores: Scores) -> float:
+        """Return what it watches of an evaluation."""
+
+    def grew(self, scores: Scores) -> bool:
+        """Take an evaluation into account; tell whether it is the best so far."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must keep."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+
+
+class LossStopper:
+    """Judges evaluations by the loss of their only net."""
+
+    figure = "watched_loss"
+
+    def __init__(self, patience: int) -> None:
+        self._patience = patience
+        self._stale = 0
+        self.best = math.inf
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the loss has not fallen for as many evaluations as are borne."""
+        return self._stale >= self._patience
+
+    def value(self, scores: Scores) -> float:
+        """Return the loss."""
+        (figures,) = scores.values()
+        return figures["loss"]
+
+    def grew(self, scores: Scores) -> bool:
+        """Take an evaluation into account; tell whether it is the best so far."""
+        value = self.value(scores)
+        if value < self.best:
+            self.best, self._stale = value, 0
+            return True
+        self._stale += 1
+        return False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the least loss and how long ago it was."""
+        return {"best": self.best, "stale": self._stale}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.best, self._stale = state["best"], state["stale"]
+
+
 class FrontStopper:
     """Judges evaluations by the hypervolume of their front."""
+
+    figure = "hypervolume"
 
     def __init__(self, macs: Mapping[str, float], patience: int) -> None:
         self._macs = macs

@@ -6,7 +6,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 
 from todm.train.averaging import Average, Weights
-from todm.train.early_stop import FrontStopper
+from todm.train.early_stop import Stopper
 from todm.train.task import Scores, Task
 
 BEST = "best.safetensors"
@@ -16,7 +16,7 @@ class Keeper:
     """The average of a model's weights and, with early stopping, the best of its evaluations."""
 
     def __init__(
-        self, task: Task[Any], average: Average, stopper: FrontStopper | None, folder: Path
+        self, task: Task[Any], average: Average, stopper: Stopper | None, folder: Path
     ) -> None:
         self.average = average
         self._task = task
@@ -35,14 +35,14 @@ class Keeper:
     def evaluate(self) -> tuple[Scores, dict[str, float]]:
         """Evaluate the latest average (the weights before there is one); keep the best.
 
-        Returns the scores and, with early stopping, the front's hypervolume by that name.
+        Returns the scores and, with early stopping, the figure that it watches.
         """
         model = self._task.model
         current = {k: v.clone() for k, v in model.state_dict().items()}
         scores = self._scores(next(iter(self.average.windows().values()), current))
         extra = {}
         if self._stopper is not None:
-            extra["hypervolume"] = self._stopper.value(scores)
+            extra[self._stopper.figure] = self._stopper.value(scores)
             if self._stopper.grew(scores):
                 self._write_best()
         model.load_state_dict(current)

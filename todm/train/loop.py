@@ -21,11 +21,12 @@ from tqdm import tqdm
 
 from todm.core.config import RunConfig, ScheduleConfig
 from todm.core.errors import GateError
+from todm.core.forecast_config import EpochSchedule
 from todm.optim.build import StepOptimizer
-from todm.optim.schedule import eden_factor, one_cycle_factor
+from todm.optim.schedule import eden_factor, epoch_factor, one_cycle_factor
 from todm.train.averaging import new_average
 from todm.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
-from todm.train.early_stop import FrontStopper
+from todm.train.early_stop import Stopper
 from todm.train.keeper import Keeper
 from todm.train.log import TrainLog
 from todm.train.ranks import Ranks, lost_process_told
@@ -44,8 +45,10 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def lr_factor(config: ScheduleConfig, step: int, epoch: float) -> float:
+def lr_factor(config: ScheduleConfig | EpochSchedule, step: int, epoch: float) -> float:
     """Return the factor on the learning rate at a step."""
+    if isinstance(config, EpochSchedule):
+        return epoch_factor(epoch, held_epochs=config.held_epochs, factor=config.epoch_factor)
     if config.kind == "one_cycle":
         warmup = config.warmup_steps / config.steps
         return one_cycle_factor(step, config.steps, warmup)
@@ -79,14 +82,14 @@ class Loop(Generic[B]):
 
     task: Task[B]
     optimizer: StepOptimizer | OwnedOptimizer
-    schedule: ScheduleConfig
+    schedule: ScheduleConfig | EpochSchedule
     run: RunConfig
     fabric: Fabric
     work: Path
     fingerprint: str
     spread_from: Task[B] | None = None
     """The task with a whole copy of the model, where the processes hold pieces of it."""
-    stopper: FrontStopper | None = None
+    stopper: Stopper | None = None
     """Ends training early; None trains all steps."""
     board: Path | None = None
     """Folder for TensorBoard; None writes none."""
@@ -218,8 +221,7 @@ class Loop(Generic[B]):
         scores, extra, self.state.stopped = self.ranks.first(
             lambda: (*self.keeper.evaluate(), self.keeper.stopped)
         )
-        wers = "/".join(f"{figures['wer']:.1f}" for figures in scores.values())
-        bar.set_postfix_str(f"dev WER {wers} %")
+        bar.set_postfix_str(self.task.headline(scores))
         self.log.line(step=self.state.step, dev={k: dict(v) for k, v in scores.items()}, **extra)
 
     def _save(self) -> None:

@@ -43,6 +43,11 @@ class Task(ABC, Generic[B]):
     def evaluate(self) -> Scores:
         """Measure the model as it stands on held-out data."""
 
+    def headline(self, scores: Scores) -> str:
+        """Return what the progress bar shows of an evaluation."""
+        wers = "/".join(f"{figures['wer']:.1f}" for figures in scores.values())
+        return f"dev WER {wers} %"
+
     @abstractmethod
     def epoch_of(self, step: int) -> float:
         """Return the epoch that a step lies in, for the schedule."""

@@ -1,0 +1,345 @@
+"""TPGN on ETTh1 under the paper's protocol, beside DLinear, a GRU and a library's forecasts.
+
+Univariate (OT), 60/20/20 by time of all rows, standardised by the training part, windows of 168
+hours at stride 1, MSE and MAE on the standardised scale, the last partial batch of 32 test windows
+left out as in the reference. Means over seeds with the least and largest; the verdicts hold them
+against the published means (Jia et al. 2024, arXiv 2409.17703, table 1).
+
+Each training is a line of ``runs.jsonl`` in --work: a run that was cut off goes on.
+
+    python benchmarks/tpgn.py [--quick] [--work runs/tpgn] [--data ETTh1.csv] [--only ARM,ARM]
+"""
+
+import argparse
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from pages import everything, made_with, table
+
+from todm.core.errors import MissingExtraError
+from todm.core.forecast_config import ForecastConfig
+from todm.core.forecaster_spec import DLinearSpec, GRUSpec, TPGNSpec
+from todm.core.report import Measurement, Report, Verdict, environment
+from todm.evaluate.library_forecasts import library_forecast, library_models
+from todm.metrics.forecast import absolute_error, seasonal_naive, squared_error
+from todm.models.forecasting import forecast_windows
+from todm.recipes.forecast import PAPER_HORIZONS, etth1
+from todm.train.forecast_run import Prepared, prepare, train
+
+RESULT = Path(__file__).parent / "results" / "tpgn.json"
+PUBLISHED = {
+    168: (0.1061, 0.2533),
+    336: (0.1110, 0.2625),
+    720: (0.1346, 0.2908),
+    1440: (0.1343, 0.2941),
+}
+"""Mean MSE and MAE of TPGN over five runs (table 1)."""
+LOWEST, HIGHEST, HIGHEST_1440 = 0.90, 1.05, 1.08
+SEEDS, MANY_SEEDS = tuple(range(2023, 2028)), tuple(range(2023, 2033))
+BATCH = 32
+LIBRARY_WINDOWS = 50
+BRANCH_HORIZONS = (168, 720)
+FIGURES = ("mse", "mae")
+ORDER = ("tpgn", "dlinear", "dlinear_norm", "branch_long", "branch_short", "library", "gru")
+"""Of the runs; the GRU takes longest."""
+
+
+class Run(NamedTuple):
+    """One training, or one library's forecasts."""
+
+    horizon: int
+    arm: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Name in the log."""
+        return f"{self.horizon}.{self.arm}.{self.seed}"
+
+
+def arms_of(horizon: int) -> dict[str, ForecastConfig]:
+    """Return the configuration of each arm but for its seed.
+
+    DLinear is normalised by the window as TPGN is in ``dlinear_norm``, and as published in
+    ``dlinear``; the GRU is normalised.
+    """
+    base = etth1(horizon)
+    assert isinstance(base.net, TPGNSpec)
+    arms = {
+        "tpgn": base,
+        "dlinear": base.model_copy(update={"net": DLinearSpec(), "norm": False, "marks": False}),
+        "dlinear_norm": base.model_copy(update={"net": DLinearSpec(), "marks": False}),
+        "gru": base.model_copy(update={"net": GRUSpec()}),
+    }
+    if horizon in BRANCH_HORIZONS:
+        for branch in ("long", "short"):
+            net = base.net.model_copy(update={"branches": branch})
+            arms[f"branch_{branch}"] = base.model_copy(update={"net": net})
+    return arms
+
+
+def plan(horizons: Sequence[int], only: Sequence[str], *, quick: bool) -> list[Run]:
+    """Return the runs: TPGN of all horizons first."""
+    seeds = {h: SEEDS[:1] if quick else MANY_SEEDS if h == 1440 else SEEDS for h in horizons}
+    runs = []
+    for arm in [name for name in ORDER if not only or name in only]:
+        for horizon in horizons:
+            if arm == "library":
+                runs.append(Run(horizon, arm, 0))
+            elif arm in arms_of(horizon):
+                count = SEEDS if arm != "tpgn" and not quick else seeds[horizon]
+                runs += [Run(horizon, arm, seed) for seed in count]
+    return runs
+
+
+def settings(config: ForecastConfig, seed: int, *, quick: bool) -> ForecastConfig:
+    """Return the configuration of a run."""
+    update: dict[str, Any] = {"threads": 1, "accelerator": "cpu"}
+    if quick:
+        update |= {"epochs": 1}
+    train_config = config.train.model_copy(update=update)
+    return config.model_copy(update={"seed": seed, "train": train_config})
+
+
+@cache
+def prepared(config: ForecastConfig, data: Path) -> Prepared:
+    """Read the table for a configuration, once for all seeds and networks of a horizon."""
+    return prepare(config, data)
+
+
+def data_of(horizon: int, data: Path, *, quick: bool) -> tuple[Prepared, torch.Tensor]:
+    """Return the table and the test windows that count: whole batches."""
+    ready = prepared(settings(etth1(horizon), 0, quick=quick), data)
+    whole = len(ready.windows["test"]) // BATCH * BATCH
+    return ready, torch.arange(whole)
+
+
+def execute(run: Run, data: Path, work: Path, *, quick: bool) -> dict[str, float]:
+    """Train (or forecast by the library) and return the figures."""
+    ready, kept = data_of(run.horizon, data, quick=quick)
+    test = ready.windows["test"]
+    spaced = kept[np.round(np.linspace(0, len(kept) - 1, LIBRARY_WINDOWS)).astype(int)]
+    if run.arm == "library":
+        return library(ready, kept, spaced, run.horizon)
+    folder = work / run.key
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    config = settings(arms_of(run.horizon)[run.arm], run.seed, quick=quick)
+    task, state = train(config, prepared(config, data) if not config.marks else ready, folder)
+    shutil.rmtree(folder)
+    found, truth = forecast_windows(task.model, test, kept)
+    few, few_truth = forecast_windows(task.model, test, spaced)
+    return {
+        "mse": squared_error(found, truth),
+        "mae": absolute_error(found, truth),
+        "mse50": squared_error(few, few_truth),
+        "mae50": absolute_error(few, few_truth),
+        "epochs": task.epoch_of(state.step),
+        "wall_s": state.wall_s,
+        "test_windows": len(kept),
+    }
+
+
+def library(
+    ready: Prepared, kept: torch.Tensor, spaced: torch.Tensor, horizon: int
+) -> dict[str, float]:
+    """Return the errors of the seasonal naive on all windows, and of the library on some."""
+    test, found = ready.windows["test"], {}
+    batch = test.batch(kept)
+    naive = seasonal_naive(batch.x_BWC.numpy(), horizon, 24)
+    found["seasonal_naive.mse"] = squared_error(naive, batch.y_BHC.numpy())
+    found["seasonal_naive.mae"] = absolute_error(naive, batch.y_BHC.numpy())
+    few = test.batch(spaced)
+    for name, make in library_models(24).items():
+        forecast = library_forecast(make, few.x_BWC.numpy(), horizon)
+        found[f"{name}.mse50"] = squared_error(forecast, few.y_BHC.numpy())
+        found[f"{name}.mae50"] = absolute_error(forecast, few.y_BHC.numpy())
+    return found
+
+
+def read_log(path: Path) -> dict[str, dict[str, float]]:
+    """Return the figures of each run that is done; a line that was cut off does not count."""
+    done: dict[str, dict[str, float]] = {}
+    for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        done[entry["key"]] = entry["figures"]
+    return done
+
+
+def over_seeds(name: str, values: Sequence[float], note: str) -> Measurement:
+    """Return the mean with the least and largest."""
+    return Measurement(
+        name=name, value=float(np.mean(values)), unit="", low=min(values), high=max(values),
+        n=len(values), note=note,
+    )  # fmt: skip
+
+
+def measurements_of(
+    done: dict[str, dict[str, float]], horizons: Sequence[int]
+) -> Iterator[Measurement]:
+    """Yield every figure."""
+    for horizon in horizons:
+        for arm in arms_of(horizon):
+            runs = [f for key, f in done.items() if key.startswith(f"{horizon}.{arm}.")]
+            if runs and arm.startswith("branch_"):
+                yield from _errors(f"branches.{horizon}.{arm.removeprefix('branch_')}", runs)
+            elif runs:
+                yield from _arm(f"ETTh1.{horizon}.{arm}", runs)
+            if runs and arm == "tpgn" and horizon in BRANCH_HORIZONS:
+                yield from _errors(f"branches.{horizon}.both", runs)
+        yield from _library_measurements(done.get(f"{horizon}.library.0", {}), horizon)
+
+
+def _errors(place: str, runs: Sequence[dict[str, float]]) -> Iterator[Measurement]:
+    windows = f"{runs[0]['test_windows']:.0f} test windows, mean over seeds"
+    for figure in FIGURES:
+        yield over_seeds(f"{place}.{figure}", [r[figure] for r in runs], windows)
+
+
+def _arm(place: str, runs: Sequence[dict[str, float]]) -> Iterator[Measurement]:
+    yield from _errors(place, runs)
+    few = f"the {LIBRARY_WINDOWS} windows of the library's forecasts, mean over seeds"
+    for figure in FIGURES:
+        yield over_seeds(f"{place}.{figure}50", [r[f"{figure}50"] for r in runs], few)
+    yield over_seeds(f"{place}.epochs", [r["epochs"] for r in runs], "until it stopped")
+
+
+def _library_measurements(figures: dict[str, float], horizon: int) -> Iterator[Measurement]:
+    for name, value in figures.items():
+        few = name.endswith("50")
+        note = f"statsforecast, {LIBRARY_WINDOWS} evenly spaced windows" if few else "all windows"
+        count = LIBRARY_WINDOWS if few else 1
+        yield Measurement(name=f"ETTh1.{horizon}.{name}", value=value, unit="", n=count, note=note)
+
+
+def verdicts_of(report: Sequence[Measurement]) -> Iterator[Verdict]:
+    """Yield for each published mean whether ours lies in its band."""
+    values = {m.name: m.value for m in report}
+    for horizon, published in PUBLISHED.items():
+        highest = HIGHEST_1440 if horizon == 1440 else HIGHEST
+        for figure, mean in zip(FIGURES, published, strict=True):
+            value = values.get(f"ETTh1.{horizon}.tpgn.{figure}")
+            if value is not None:
+                ratio = value / mean
+                yield Verdict(
+                    name=f"ETTh1.{horizon}.tpgn.{figure}.over_published",
+                    status="met" if LOWEST <= ratio <= highest else "failed",
+                    limit=highest, value=ratio, unit="",
+                    note=f"published {mean:.4f}; met from {LOWEST:.2f} to {highest:.2f}",
+                )  # fmt: skip
+
+
+def render(report: Report) -> str:
+    """Return the tables as Markdown."""
+    values = {m.name: m for m in report.measurements}
+
+    def cell(name: str) -> str:
+        m = values.get(name)
+        if m is None:
+            return "-"
+        span = f" ({m.low:.4f} to {m.high:.4f})" if m.low is not None and m.n > 1 else ""
+        return f"{m.value:.4f}{span}"
+
+    horizons = [h for h in PAPER_HORIZONS if f"ETTh1.{h}.tpgn.mse" in values]
+    names = ("tpgn", "dlinear", "dlinear_norm", "gru", "seasonal_naive")
+    main = [
+        (str(h), f.upper(), f"{PUBLISHED[h][i]:.4f}", *(cell(f"ETTh1.{h}.{n}.{f}") for n in names))
+        for h in horizons
+        for i, f in enumerate(FIGURES)
+    ]
+    few_names = ("tpgn", "dlinear", "gru", "seasonal_naive", "auto_ets")
+    few = [
+        (str(h), f.upper(), *(cell(f"ETTh1.{h}.{n}.{f}50") for n in few_names))
+        for h in horizons
+        for f in FIGURES
+    ]
+    branches = [
+        (str(h), f.upper(), *(cell(f"branches.{h}.{b}.{f}") for b in ("both", "long", "short")))
+        for h in BRANCH_HORIZONS
+        for f in FIGURES
+        if f"branches.{h}.long.{f}" in values
+    ]
+    judged = [
+        (v.name, "-" if v.value is None else f"{v.value:.3f}", v.status, v.note)
+        for v in report.verdicts
+    ]
+    parts = [
+        "# TPGN on ETTh1",
+        made_with(report.environment),
+        "Mean over seeds (least to largest); all test windows of whole batches.",
+        table(("horizon", "error", "published TPGN", *names), main),
+        f"On {LIBRARY_WINDOWS} evenly spaced test windows, where the library was fitted:",
+        table(("horizon", "error", *few_names), few),
+        "Branches of TPGN:",
+        table(("horizon", "error", "both", "long", "short"), branches),
+        table(("verdict", "ours / published", "status", "note"), judged),
+        everything(report.measurements),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def synthetic(path: Path) -> Path:
+    """Write an hourly table with a daily cycle, for --quick; return its path."""
+    draw = np.random.default_rng(0)
+    hours = np.arange(2400)
+    values = np.sin(2 * np.pi * hours / 24) + 0.2 * draw.standard_normal(hours.size)
+    start = np.datetime64("2020-01-01T00")
+    rows = (f"{start + int(h)},{v:.4f}" for h, v in zip(hours, values, strict=True))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("date,OT\n" + "\n".join(rows) + "\n", "utf-8")
+    return path
+
+
+def main() -> None:
+    """Do the runs that are not done, and write the report and its tables."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a made-up series, one epoch")
+    parser.add_argument("--work", type=Path, help="where runs are kept [runs/tpgn]")
+    parser.add_argument("--data", type=Path, help="ETTh1.csv [TODM_CORPORA/etth1/ETTh1.csv]")
+    parser.add_argument("--only", default="", help="arms, such as tpgn,library; others stay open")
+    args = parser.parse_args()
+    work: Path = args.work or Path("runs/quick/tpgn" if args.quick else "runs/tpgn")
+    work.mkdir(parents=True, exist_ok=True)
+    horizons = PAPER_HORIZONS[:1] if args.quick else PAPER_HORIZONS
+    data: Path = args.data or Path(os.environ.get("TODM_CORPORA", ".")) / "etth1" / "ETTh1.csv"
+    if args.quick:
+        data = synthetic(work / "quick.csv")
+    log, done = work / "runs.jsonl", read_log(work / "runs.jsonl")
+    runs = plan(horizons, [n for n in args.only.split(",") if n], quick=args.quick)
+    for run in runs:
+        if run.key in done:
+            continue
+        try:
+            figures = execute(run, data, work, quick=args.quick)
+        except MissingExtraError as error:
+            print(f"{run.key}: left out, {error}", flush=True)
+            continue
+        done[run.key] = figures
+        with log.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"key": run.key, "figures": figures}) + "\n")
+        print(run.key, {k: round(v, 4) for k, v in figures.items()}, flush=True)
+    measured = tuple(measurements_of(done, horizons))
+    report = Report(
+        environment=environment(MANY_SEEDS),
+        measurements=measured,
+        verdicts=() if args.quick else tuple(verdicts_of(measured)),
+    )
+    complete = not args.quick and not args.only
+    out = RESULT if complete else work / RESULT.name
+    report.write_json(out)
+    out.with_suffix(".md").write_text(render(report), "utf-8")
+    print(f"{out} and {out.with_suffix('.md').name}")
+
+
+if __name__ == "__main__":
+    main()

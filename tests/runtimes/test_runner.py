@@ -1,0 +1,126 @@
+"""The C++ runner hears what the Python runtime hears, and its figures reach the report."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from todm.bench.ops import OpsJob, profile, undisturbed_mean
+from todm.bench.run import BenchConfig, inside_program, job_of
+from todm.bench.runner import run_runner, runner_measurements
+from todm.core.artifact import load_artifact
+from todm.core.errors import ArtifactError, ConfigError, MissingBuildError
+from todm.decode.streaming import padded_features
+from todm.export.native import executorch_folder
+from todm.runtimes import open_recogniser
+from todm.runtimes.bundle import open_bundle
+
+SOURCES = Path(__file__).parents[2] / "todm" / "runtimes" / "csrc"
+AARCH64 = os.environ.get("TODM_EXECUTORCH_AARCH64")
+"""The package folder of an unpacked aarch64 wheel of executorch."""
+needs_cmake = pytest.mark.skipif(shutil.which("cmake") is None, reason="no cmake")
+
+
+def built_runner(folder, package, *options):
+    configure = ["cmake", "-S", SOURCES, "-B", folder, f"-DEXECUTORCH_PACKAGE={package}", *options]
+    for command in (configure, ["cmake", "--build", folder]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "todm_runner"
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory):
+    return built_runner(tmp_path_factory.mktemp("runner"), executorch_folder())
+
+
+def rounded(samples):
+    """What 16-bit samples keep of a recording."""
+    return (np.clip(np.round(samples * 32768), -32768, 32767) / 32768).astype(np.float32)
+
+
+def heard(path, samples):
+    transcript = open_recogniser("executorch", path).transcribe(samples)
+    return transcript.ids, transcript.frames
+
+
+@needs_cmake
+def test_tokens_features_and_memory(tiny, runner, tmp_path):
+    bundle, samples = open_bundle(tiny.bundle), rounded(tiny.audio[0])
+    result = run_runner([str(runner)], bundle, samples, features=tmp_path / "fbank")
+    assert (result.tokens, result.frames) == heard(tiny.bundle, samples)
+    assert len(result.tokens) > 50
+    features = padded_features(samples, bundle.contract)
+    got = np.fromfile(tmp_path / "fbank", np.float32).reshape(features.shape)
+    np.testing.assert_allclose(got, features, rtol=0, atol=1e-3)
+    told = tiny.artifact.body["forms"]["executorch"]["planned_bytes"]
+    assert result.planned_bytes == told
+    peak = result.peak_bytes
+    assert 0 < peak.before <= peak.loaded <= peak.end
+    names = {m.name for m in runner_measurements(result)}
+    assert {"runner.peak_ram_bytes", "runner.planned_bytes.encoder"} <= names
+
+
+@needs_cmake
+def test_a_damaged_program_is_one_line(tiny, runner, tmp_path):
+    program = tmp_path / "half.pte"
+    program.write_bytes((tiny.bundle / "model.pte").read_bytes()[:2000])
+    done = subprocess.run([runner, program, "a.wav"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("todm_runner: ")
+
+
+def test_no_runner_says_how_to_get_one(tiny, tmp_path):
+    with pytest.raises(MissingBuildError, match="make runner"):
+        run_runner([str(tmp_path / "none")], open_bundle(tiny.bundle), np.zeros(100, np.float32))
+
+
+def test_something_else_is_no_runner(tiny):
+    with pytest.raises(ArtifactError, match="no result"):
+        run_runner(["false"], open_bundle(tiny.bundle), np.zeros(100, np.float32))
+
+
+def test_only_an_executorch_program_is_looked_into(tiny):
+    config = BenchConfig(runtime="ort", profile_ops=True)
+    job = job_of(load_artifact(tiny.bundle), [Path("a.wav")], config, None)
+    with pytest.raises(ConfigError, match="runtime=executorch"):
+        inside_program(job, config)
+    assert inside_program(job, BenchConfig(runtime="ort")) == []
+
+
+def test_operators_are_timed_inside_and_outside_the_delegate(tiny):
+    times = profile(OpsJob(model=tiny.bundle, chunks=20))
+    assert times.calls_us["DELEGATE_CALL"] > 0
+    assert "native_layer_norm.out" in times.portable_us
+    assert any(name.startswith("Convolution") for name in times.delegate_us)
+
+
+def test_an_interrupted_call_does_not_count():
+    assert undisturbed_mean([1.0] * 9 + [1000.0]) == 1.0
+
+
+@needs_cmake
+@pytest.mark.skipif(AARCH64 is None, reason="TODM_EXECUTORCH_AARCH64 is not set")
+@pytest.mark.skipif(shutil.which("qemu-aarch64") is None, reason="no emulator")
+def test_aarch64_hears_the_same_under_qemu(tiny, tmp_path):
+    options = (
+        "-DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++",
+        "-DCMAKE_SYSTEM_NAME=Linux",
+        "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
+    )
+    program = built_runner(tmp_path / "build", AARCH64, *options)
+    root = tmp_path / "root"
+    (root / "proc").mkdir(parents=True)
+    (root / "lib").symlink_to("/usr/aarch64-linux-gnu/lib")
+    # XNNPACK asks cpuinfo what there is; without an answer it would see the host's.
+    core = "Features : fp asimd atomics fphp asimdhp asimddp\nCPU implementer : 0x41\n"
+    core += "CPU architecture: 8\nCPU variant : 0x3\nCPU part : 0xd0b\nCPU revision : 1\n"
+    (root / "proc" / "cpuinfo").write_text(f"processor : 0\n{core}", "utf-8")
+    libraries = f"LD_LIBRARY_PATH={AARCH64}/lib"
+    command = ["qemu-aarch64", "-cpu", "cortex-a76", "-L", str(root), "-E", libraries]
+    samples = rounded(tiny.audio[0])
+    result = run_runner([*command, str(program)], open_bundle(tiny.bundle), samples)
+    assert (result.tokens, result.frames) == heard(tiny.bundle, samples)
