@@ -40,4 +40,23 @@ if [ ! -d "$folder/site" ]; then
     --only-binary=:all: $wanted
   mv "$folder/site.part" "$folder/site"
 fi
+# The C++ runner, where it can be built.
+if [ ! -x "$folder/runner/todm_runner" ]; then
+  if command -v cmake >/dev/null && command -v aarch64-linux-gnu-g++ >/dev/null; then
+    if [ ! -d "$folder/executorch" ]; then
+      rm -rf "$folder/executorch.part"
+      $pip install --quiet --no-deps --target "$folder/executorch.part" --python-version $python \
+        --platform manylinux_2_28_aarch64 --only-binary=:all: \
+        "$(grep '^executorch==' "$here/requirements.lock")"
+      mv "$folder/executorch.part/executorch" "$folder/executorch"
+      rm -rf "$folder/executorch.part"
+    fi
+    cmake -S "$here/todm/runtimes/csrc" -B "$folder/runner" \
+      -DEXECUTORCH_PACKAGE="$folder/executorch" -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ \
+      -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64
+    cmake --build "$folder/runner"
+  else
+    echo "arm64: no runner: needs cmake and g++-aarch64-linux-gnu" >&2
+  fi
+fi
 echo "arm64: $folder"

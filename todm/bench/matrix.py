@@ -10,16 +10,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from todm.bench.emulated import aarch64_command
+from todm.bench.emulated import aarch64_command, aarch64_runner
+from todm.bench.runner import run_runner
 from todm.bench.tokens import CHILD, TokenJob, Tokens, decode_apart, mismatches
 from todm.core.artifact import load_artifact
-from todm.core.errors import ArtifactError, ConfigError, MissingExtraError, MissingToolError
+from todm.core.errors import (
+    ArtifactError,
+    ConfigError,
+    MissingBuildError,
+    MissingExtraError,
+    MissingToolError,
+)
 from todm.core.report import Measurement, Verdict
 from todm.core.target import Form
-from todm.decode.streaming import Transcript
+from todm.decode.greedy import Hypothesis
+from todm.decode.streaming import Transcript, transcript_of
+from todm.features.wav import read_audio
 from todm.metrics.wer import word_errors
 from todm.runtimes import Precision
 from todm.runtimes.bundle import FEATURES, Bundle, loaded_names
+from todm.runtimes.tools import runner
 
 SAMPLE_S = 60.0
 """Speech for an emulated machine, which is some fifty times slower."""
@@ -54,9 +64,11 @@ PLACES: dict[str, Place] = {
     "sherpa_node": Place("sherpa_node"),
     "ort_web": Place("ort_web"),
     "executorch": Place("executorch", "executorch"),
+    "pte_runner": Place("runner", "executorch", command=lambda: (str(runner()),)),
     "ort_aarch64": Place("ort", sample=True, command=lambda: aarch64_command("todm.bench.tokens")),
+    "pte_runner_aarch64": Place("runner", "executorch", sample=True, command=aarch64_runner),
 }
-"""Where a bundle can be heard, the reference first."""
+"""Where a bundle can be heard, the reference first; ``runner`` is the C++ code of devices."""
 
 
 def chosen_places(names: str) -> tuple[str, ...]:
@@ -98,6 +110,8 @@ def hear(bundle: Bundle, name: str, precision: Precision, spoken: Sequence[Spoke
     try:
         model = _model(bundle, place, precision)
         taken = tuple(_sample(spoken) if place.sample else spoken)
+        if place.runtime == "runner":
+            return Heard(_run(bundle, place.command(), taken), taken)
         job = TokenJob(
             model=model.absolute(),
             runtime=place.runtime,
@@ -105,7 +119,7 @@ def hear(bundle: Bundle, name: str, precision: Precision, spoken: Sequence[Spoke
             audio=tuple(s.audio.absolute() for s in taken),
         )
         return Heard(decode_apart(job, place.command()), taken)
-    except (MissingExtraError, MissingToolError, _NotHeldError) as error:
+    except (MissingExtraError, MissingToolError, MissingBuildError, _NotHeldError) as error:
         return Heard(None, (), str(error))
     except ArtifactError as error:
         return Heard(None, (), str(error), broken=True)
@@ -121,9 +135,31 @@ def _model(bundle: Bundle, place: Place, precision: Precision) -> Path:
     files = frozenset(bundle.artifact.manifest.files)
     if loaded_names(place.form, precision, files) is None:
         raise _NotHeldError(f"the bundle holds no {place.form} form in {precision}")
+    if place.runtime == "runner":
+        _runner_takes(bundle, precision)
     if place.runtime == "ort_web" and FEATURES not in files:
         raise _NotHeldError(f"the bundle holds no {FEATURES}; export it with --features")
     return bundle.artifact.path
+
+
+def _runner_takes(bundle: Bundle, precision: Precision) -> None:
+    forms = bundle.artifact.body.get("forms")
+    told = forms.get("executorch") if isinstance(forms, dict) else None
+    if precision != "fp32":
+        raise _NotHeldError("the runner takes the float32 program")
+    if not isinstance(told, dict) or "planned_bytes" not in told:
+        raise _NotHeldError("the program holds no contract for a runner; export it anew")
+
+
+def _run(bundle: Bundle, command: Sequence[str], spoken: Sequence[Spoken]) -> Tokens:
+    """Decode by the C++ runner, a process a recording."""
+    found = (run_runner(command, bundle, read_audio(s.audio)) for s in spoken)
+    return Tokens(
+        transcripts=tuple(
+            transcript_of(Hypothesis(r.tokens, r.frames, ()), bundle.contract, bundle.table)
+            for r in found
+        )
+    )
 
 
 def _subnet(bundle: Bundle, precision: Precision) -> Path:

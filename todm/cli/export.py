@@ -78,8 +78,8 @@ def export(
         {
             "precisions": precision or None,
             "ungated": ungated,
-            "features": features,
             "scan_form": scan,
+            "features": features,
             "accelerators": [] if also is None else [also],
         },
         where="--precision",

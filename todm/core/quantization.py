@@ -150,6 +150,6 @@ class ExportConfig(Value):
     gate: GateConfig = GateConfig()
     scan_form: ScanForm | None = None
     """None takes the device's."""
-    accelerators: tuple[Accelerator, ...] = ()
     features: bool | None = None
-    """Write ``features.onnx`` too; None does so for browsers."""
+    """Whether the ONNX form brings ``features.onnx``; None: for devices in a browser."""
+    accelerators: tuple[Accelerator, ...] = ()

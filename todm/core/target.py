@@ -103,19 +103,23 @@ def targets_for(
     """Return the targets that a profile asks for, or those of the override.
 
     Raises:
-        ConfigError: a precision that a form does not have, or todm's operator for a runtime that
-            cannot load it.
+        ConfigError: a precision that a form does not have, features without ONNX, or todm's
+            operator for a runtime that cannot load it.
     """
     asked = config or ExportConfig()
     own: Form = "executorch" if profile.runtime == "executorch" else "onnx"
     forms: tuple[Form, ...] = ("onnx", "executorch") if override == "both" else (override or own,)
+    if asked.features and "onnx" not in forms:
+        raise ConfigError("features.onnx belongs to the ONNX form; say --target onnx or both")
+    browser = profile.runtime == "onnxruntime_web"
+    features = browser if asked.features is None else asked.features
     targets = tuple(
         target_of(
             form,
             asked.precisions,
             asked.schemes,
             allowed_ops=profile.allowed_ops if form == own else (),
-        )
+        ).model_copy(update={"features": features and form == "onnx"})
         for form in forms
     )
     if asked.scan_form is None:

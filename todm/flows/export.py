@@ -56,7 +56,7 @@ def export_subnet(
     device = profile or stored_profile(source)
     _same_chunk(source, device)
     speech = speech_for(subnet, audio, corpus, ENOUGH_S, "dev")
-    targets = _with_features(targets_for(device, target, config), device, config.features)
+    targets = targets_for(device, target, config)
     return run(
         subnet,
         targets,
@@ -66,23 +66,6 @@ def export_subnet(
         profile=device,
         accelerators=config.accelerators,
         assurance=assurance_for(subnet, targets, corpus, config),
-    )
-
-
-def _with_features(
-    targets: tuple[ExportTarget, ...], device: DeviceProfile, features: bool | None
-) -> tuple[ExportTarget, ...]:
-    """Set whether the ONNX form carries its features.
-
-    Raises:
-        ConfigError: they are asked for and no ONNX form is made.
-    """
-    wanted = device.runtime == "onnxruntime_web" if features is None else features
-    if features and all(target.form != "onnx" for target in targets):
-        raise ConfigError("features.onnx belongs to the ONNX form; say --target onnx or both")
-    return tuple(
-        target.model_copy(update={"features": wanted and target.form == "onnx"})
-        for target in targets
     )
 
 

@@ -22,6 +22,7 @@ from typing import Any
 from todm.core.errors import ArtifactError
 from todm.decode.greedy import Hypothesis
 from todm.runtimes.bundle import FEATURES, Precision, open_bundle
+from todm.runtimes.native import require_stock
 from todm.runtimes.remote import LIMIT_S, Channel, RemoteRecogniser
 from todm.runtimes.tools import browser, node_package
 
@@ -145,6 +146,7 @@ def open_ort_web(path: Path, precision: Precision, threads: int) -> RemoteRecogn
         MissingToolError: no Chromium or no ``onnxruntime-web``.
     """
     bundle = open_bundle(path)
+    require_stock(bundle, "onnx", "ONNX Runtime Web")
     if FEATURES not in bundle.artifact.manifest.files:
         raise ArtifactError(
             f"{path}: holds no {FEATURES}, and a browser has no feature extractor; "

@@ -11,6 +11,7 @@ from typing import Any
 from todm.core.contract import FeatureSpec
 from todm.core.errors import ArtifactError, ConfigError
 from todm.runtimes.bundle import TOKENS, Precision, open_bundle
+from todm.runtimes.native import require_stock
 from todm.runtimes.remote import LIMIT_S, Channel, RemoteRecogniser
 from todm.runtimes.sherpa import check_metadata, sherpa_hypothesis, sherpa_ids
 from todm.runtimes.tools import node, node_package
@@ -69,6 +70,7 @@ def open_sherpa_node(path: Path, precision: Precision, threads: int) -> RemoteRe
         raise ConfigError(f"sherpa-onnx's Node package has one thread, not {threads}")
     bundle = open_bundle(path)
     check_metadata(bundle)
+    require_stock(bundle, "onnx", "sherpa-onnx for Node")
     if bundle.contract.features != FeatureSpec():
         raise ArtifactError(
             f"{path}: sherpa-onnx's Node package has no setting for the contract's features; "

@@ -14,6 +14,8 @@ CHROMIUM = "TODM_CHROMIUM"
 """Environment variable: the browser's program."""
 ARM64_DIR = "TODM_ARM64_DIR"
 """Environment variable: the folder that holds the emulated machine's ``root`` and ``site``."""
+RUNNER = "TODM_RUNNER"
+"""Environment variable: the C++ runner of ExecuTorch programs."""
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -58,6 +60,19 @@ def program(names: tuple[str, ...], *, cure: str) -> str:
 def node() -> str:
     """Return the path of Node."""
     return program(("node", "nodejs"), cure="install Node.js 20 or newer (apt install nodejs)")
+
+
+def runner() -> Path:
+    """Return the C++ runner of ExecuTorch programs.
+
+    Raises:
+        MissingToolError: it is not built.
+    """
+    built = Path(__file__).resolve().parents[2] / "build" / "runner" / "todm_runner"
+    path = Path(os.environ.get(RUNNER) or built)
+    if not path.is_file():
+        raise MissingToolError("the C++ runner todm_runner", cure=f"make runner, or set {RUNNER}")
+    return path
 
 
 def browser() -> str:
