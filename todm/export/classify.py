@@ -20,8 +20,9 @@ from todm.core.target import ExportTarget
 from todm.data.sequences import FACTS, open_sequences
 from todm.export.executorch import write_program
 from todm.export.onnx_graph import write_graph
-from todm.export.parity import STREAMING, Deviation, judge_deviation
+from todm.export.parity import STREAMING, judge_deviation
 from todm.export.run import require
+from todm.metrics.deviation import Deviation
 from todm.models.classifier import StreamingClassifier, divisors
 from todm.models.classifier_store import SPEC, OpenClassifier, load_classifier
 from todm.runtimes import bundle as names
@@ -113,14 +114,9 @@ def _write_form(
     )
     if target.form == "onnx":
         said = {"model_type": "todm_classifier", "chunk_frames": str(contract.chunk_frames)}
-        write_graph(folder / ONNX, (step, inputs, [0, 0]), PORTS, target.opset, said)
+        write_graph(folder / ONNX, (step, inputs, [0, 0]), PORTS, target, said)
         return {"opset": target.opset}
-    coverage = write_program({METHOD: (step, inputs)}, folder / names.PTE)
-    return {
-        "delegation": {
-            name: c.to_json() | {"fraction": round(c.fraction, 4)} for name, c in coverage.items()
-        }
-    }
+    return write_program({METHOD: (step, inputs)}, folder / names.PTE).told()
 
 
 @torch.inference_mode()
