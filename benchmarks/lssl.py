@@ -24,7 +24,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from lssl_plan import RATES, SEARCH_SHARE, TASKS, TOLD, TaskPlan, comparisons, quick_tasks
-from spine_table import everything, made_with, number, table
+from pages import everything, made_with, number, table
 from trials import DIVERGED, over_seeds
 from trials_cli import RESULTS, names_of, numbers
 

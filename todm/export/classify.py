@@ -116,7 +116,7 @@ def _write_form(
         said = {"model_type": "todm_classifier", "chunk_frames": str(contract.chunk_frames)}
         write_graph(folder / ONNX, (step, inputs, [0, 0]), PORTS, target, said)
         return {"opset": target.opset}
-    return write_program({METHOD: (step, inputs)}, folder / names.PTE, paced=False).told()
+    return write_program({METHOD: (step, inputs)}, folder / names.PTE).told()
 
 
 @torch.inference_mode()
