@@ -15,7 +15,7 @@ from todm.core.quantization import (
     Scheme,
     SchemeSettings,
 )
-from todm.core.specs import ScanForm
+from todm.core.specs import MHSSMSpec, ScanForm, SubnetSpec
 from todm.core.value import Value
 
 Form = Literal["onnx", "executorch"]
@@ -62,6 +62,16 @@ class ExportTarget(Value):
         scan: tuple[AllowedOp, ...] = ("todm.SsmScan",) if self.scan_form == "custom" else ()
         return (*scan, "com.microsoft.CausalConvWithState") if self.conv_op else scan
 
+    def for_net(self, spec: SubnetSpec) -> "ExportTarget":
+        """Return the target without forms and operators that none of the net's mixers has."""
+        mixers = [b.mixer for b in spec.blocks if isinstance(b.mixer, MHSSMSpec)]
+        return self.model_copy(
+            update={
+                "scan_form": self.scan_form if mixers else "folded",
+                "conv_op": self.conv_op and any(mixer.conv_frames for mixer in mixers),
+            }
+        )
+
 
 def target_of(
     form: Form,
@@ -102,6 +112,8 @@ def targets_for(
 ) -> tuple[ExportTarget, ...]:
     """Return the targets that a profile asks for, or those of the override.
 
+    The device's own form holds the precision that it ships, unless others are asked for.
+
     Raises:
         ConfigError: a precision that a form does not have, features without ONNX, or todm's
             operator for a runtime that cannot load it.
@@ -116,7 +128,7 @@ def targets_for(
     targets = tuple(
         target_of(
             form,
-            asked.precisions,
+            asked.precisions or _defaults(form, profile if form == own else None),
             asked.schemes,
             allowed_ops=profile.allowed_ops if form == own else (),
         ).model_copy(update={"features": features and form == "onnx"})
@@ -130,3 +142,8 @@ def targets_for(
             "folded or unrolled, or a device whose runtime is onnxruntime or executorch"
         )
     return tuple(target.model_copy(update={"scan_form": asked.scan_form}) for target in targets)
+
+
+def _defaults(form: Form, profile: DeviceProfile | None) -> tuple[PrecisionName, ...]:
+    shipped: tuple[PrecisionName, ...] = () if profile is None else (profile.numeric,)
+    return (*DEFAULT_PRECISIONS[form], *shipped)

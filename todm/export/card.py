@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from todm.core.contract import StreamContract
 from todm.core.quality import Quality
+from todm.core.quantization import PrecisionName
 from todm.core.report import Report
 from todm.export.card_facts import Facts, choice_rows, front_matter, results_table
 from todm.export.card_quality import quality_section
 from todm.export.card_table import table
-from todm.runtimes.bundle import CARD
+from todm.runtimes.bundle import CARD, pte_name
 
 TAGS = ("streaming", "rnn-t", "state-space", "on-device")
 
@@ -46,6 +47,7 @@ def write_card(
         "## Files\n\n" + _files(folder),
         "## Size and cost\n\n" + _cost(body),
         "## Precision\n\n" + "\n".join(_precision(body)),
+        *_device_programs(body),
         "## Accuracy and drift\n\n" + quality_section(quality),
         "## Parity\n\n" + _parity(body, report),
         "## Lineage\n\n" + _lineage(body, report),
@@ -129,9 +131,43 @@ def _cost(body: Mapping[str, Any]) -> str:
 def _precision(body: Mapping[str, Any]) -> Iterable[str]:
     for form, label in body["numeric"].items():
         yield f"- `{form}`: {label}"
-    for method, found in body["forms"].get("executorch", {}).get("delegation", {}).items():
-        share = found["delegated_ops"] + found["portable_ops"]
-        yield f"- `model.pte` {method}: XNNPACK runs {found['delegated_ops']} of {share} operators"
+    told = body["forms"].get("executorch", {})
+    for precision in get_args(PrecisionName):
+        suffix = "" if precision == "fp32" else f"_{precision}"
+        if f"executorch.{precision}" not in body["numeric"]:
+            continue  # withheld by a gate
+        for method, found in told.get(f"delegation{suffix}", {}).items():
+            yield f"- `{pte_name(precision)}` {method}: XNNPACK runs {_share(found)}"
+        for warning in told.get(f"warnings{suffix}", ()):
+            yield f"- `{pte_name(precision)}`, warning: {warning}"
+
+
+def _share(delegation: Mapping[str, Any]) -> str:
+    delegated, portable = delegation["delegated_ops"], delegation["portable_ops"]
+    return f"{delegated} of {delegated + portable} operators"
+
+
+def _device_programs(body: Mapping[str, Any]) -> Iterable[str]:
+    """Yield the section on programs that nothing here could run, if the bundle has any."""
+    programs = body.get("device_programs", ())
+    if not programs:
+        return
+    rows = [
+        (
+            f"`{p['file']}`",
+            p["accelerator"],
+            p["label"],
+            p["numeric"],
+            "; ".join(f"{name}: {_share(found)}" for name, found in p["delegation"].items()),
+        )
+        for p in programs
+    ]
+    head = ("file", "accelerator", "label", "numeric", "delegated")
+    yield (
+        "## Programs for accelerators\n\nCompiled by the vendor's tools and not run: nothing of "
+        "what this card says of parity, accuracy and drift holds for them before they are measured "
+        "on the device.\n\n" + table(head, rows)
+    )
 
 
 def _parity(body: Mapping[str, Any], report: Report) -> str:

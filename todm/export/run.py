@@ -81,6 +81,7 @@ def run(  # noqa: PLR0913 - one export: what, judged on what, for whom
     assurance.check(targets)
     audio_s = _enough_speech(audio)
     opened = load_subnet(subnet)
+    targets = tuple(target.for_net(opened.spec) for target in targets)
     contract = contract_of(opened.spec, opened.table.unit)
     with write_artifact(out, kind="bundle", parents={"subnet": opened.artifact}) as draft:
         told = write_forms(opened.model, contract, targets, draft.path)
@@ -91,9 +92,7 @@ def run(  # noqa: PLR0913 - one export: what, judged on what, for whom
             told_features = check_features(draft.path / names.FEATURES, contract, audio)
             report = report.model_copy(update={"verdicts": (*report.verdicts, *told_features)})
         require(report, out)
-        workshop = Workshop(
-            opened.model, contract, draft.path, assurance.calibration, tuple(targets)
-        )
+        workshop = Workshop(opened.model, contract, draft.path, assurance.calibration, targets)
         shipped = None if profile is None else profile.numeric
         with naming(out):
             quality = assure(workshop, targets, assurance, opened.table, audio, shipped=shipped)
