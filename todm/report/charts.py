@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 420, 280
-LEFT, RIGHT, TOP, BOTTOM = 54, 12, 14, 46
+LEFT, RIGHT, TOP, BOTTOM = 66, 12, 14, 46
 MAX_MARKERS = 30
 """A longer curve is drawn without markers."""
 
