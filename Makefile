@@ -37,7 +37,7 @@ CPU_SUFFIX := $(if $(filter Linux,$(shell uname -s)),+cpu)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --timeout 20 --retries 1
 INSTALL := $(PIP) install -qq $(if $(PIP_INDEX),--index-url $(PIP_INDEX))
 
-.PHONY: help setup demo test test-slow check fmt bench native runner clean
+.PHONY: help setup demo test test-slow check fmt bench native runner node arm64 clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -88,6 +88,16 @@ native: setup ## todm's scan operator for this machine's ONNX Runtime and ExecuT
 runner: setup ## the C++ runner of ExecuTorch bundles, in build/runner (needs cmake and a compiler)
 	cmake -S todm/runtimes/csrc -B build/runner -DEXECUTORCH_PACKAGE="$$($(BIN)/python -c 'from todm.export.native import executorch_folder as f; print(f())')"
 	cmake --build build/runner
+
+# Both go to the user's cache (~/.cache/todm), or where TODM_NODE_DIR and TODM_ARM64_DIR say.
+NODE_DIR := $(or $(TODM_NODE_DIR),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/todm/node)
+node: setup ## npm packages for `todm check --runtimes`: ONNX Runtime Web, sherpa-onnx (needs npm)
+	@command -v npm >/dev/null || { echo "node: needs npm: install Node.js 20 or newer" >&2; exit 4; }
+	npm install --no-fund --no-audit --prefix "$(NODE_DIR)" $$($(BIN)/python -c \
+		'from todm.runtimes.tools import NODE_PACKAGES as p; print(*map("@".join, p.items()))')
+
+arm64: setup ## an emulated aarch64 for `todm check --runtimes` (needs qemu-user and mmdebstrap)
+	scripts/arm64.sh
 
 # --- Checks -----------------------------------------------------------------------------------
 test: setup ## the test suite, under 10 minutes on 2 cores

@@ -20,12 +20,13 @@ FLAGS = {
     "--resume --set",
     "search": "--config --corpus --json --out --set supernet",
     "extract": "--allow-unjudged --corpus --device --front --json --out supernet",
-    "export": "--also --audio --corpus --device --json --out --precision --scan --set --target "
-    "--ungated subnet",
+    "export": "--also --audio --corpus --device --features --json --out --precision --scan --set "
+    "--target --ungated subnet",
     "transcribe": "--json --mix-down --precision --runtime --threads --times audio model",
     "eval": "--corpus --json --max-wer --out --precision --runtime --set --split model",
     "bench": "--audio --corpus --device --json --out --set model",
-    "check": "--audio --corpus --device --json --out --set bundle",
+    "check": "--audio --corpus --device --json --out --runtimes --set bundle",
+    "release": "--data --json --language --licence --out --report bundle",
     "report": "--json --out artifacts",
     "demo": "--corpus-dir --json --max-wer --out",
     "profiles": "--json",

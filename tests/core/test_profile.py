@@ -6,6 +6,7 @@ import pytest
 
 from todm.core.errors import ConfigError
 from todm.core.profile import DeviceProfile, load_profile, profiles_dir, shipped_profiles
+from todm.core.quantization import ExportConfig
 from todm.core.report import judge
 from todm.core.target import targets_for
 from todm.extract.constraints import arithmetic
@@ -69,6 +70,20 @@ def test_both_forms_of_export_occur():
     assert forms == {"onnx", "executorch"}
 
 
+def test_a_device_gets_the_numeric_form_that_it_ships(tmp_path):
+    text = shipped_text("mcu_arm").replace('numeric = "fp32"', 'numeric = "int8"')
+    profile = load_profile(write(tmp_path, text))
+    names = {
+        target.form: [scheme.precision for scheme in target.schemes]
+        for target in targets_for(profile, "both")
+    }
+    assert names == {"executorch": ["fp32", "int8"], "onnx": ["fp32", "int8"]}
+    (asked,) = targets_for(profile, None, ExportConfig(precisions=("int4",)))
+    assert [scheme.precision for scheme in asked.schemes] == ["fp32", "int4"]
+    (plain,) = targets_for(load_profile("mcu_arm"), None)
+    assert [scheme.precision for scheme in plain.schemes] == ["fp32"]
+
+
 def test_a_path_loads_like_a_name(tmp_path):
     assert load_profile(write(tmp_path, shipped_text("mcu_arm"))) == load_profile("mcu_arm")
 
@@ -81,7 +96,7 @@ def test_a_path_loads_like_a_name(tmp_path):
         (("limit = 1310720", "limit = 0"), "greater than 0"),
         (("limit = 1310720", "limit = -5"), "greater than 0"),
         (("limit = 1310720", "limit = nan"), "finite number"),
-        (('numeric = "fp32"', 'numeric = "int8"'), "executorch is fp32"),
+        (('numeric = "fp32"', 'numeric = "int3"'), "numeric"),
         (('runtime = "executorch"', 'runtime = "tflite"'), "runtime"),
         (("value = 2097152\n", ""), "exclude each other"),
         (("threads = 1", "threads = "), "not readable as TOML"),

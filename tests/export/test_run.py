@@ -8,12 +8,17 @@ from todm.core.artifact import load_artifact
 from todm.core.contract import StreamContract
 from todm.core.cost import GRAPH_OVERHEAD, bundle_bytes
 from todm.core.errors import ArtifactError, ConfigError, GateError, InputError
+from todm.core.quality import Quality
 from todm.core.quantization import Float32, OnnxDynamicInt8
 from todm.core.report import Report
 from todm.core.specs import SubnetSpec
 from todm.core.target import ExportTarget, target_of
 from todm.decode.tokens import read_tokens_txt
 from todm.export import run as export_run
+from todm.export.card import write_card
+from todm.export.coverage import Delegation, require_coverage
+from todm.export.device_programs import DeviceProgram
+from todm.export.executorch import ProgramFigures
 
 ONNX = (target_of("onnx"),)
 
@@ -72,6 +77,42 @@ def test_the_card_names_figures_and_limits(tiny):
     assert card.startswith("---\nlibrary_name: todm\n")
     for text in (AUDIO_SOURCE, "tokens.ort_vs_torch_offline", "corpus", "int8", "MACs"):
         assert text in card
+
+
+def test_the_card_tells_of_accelerators_and_of_what_runs_slowly(tiny, tmp_path):
+    body = json.loads(json.dumps(tiny.artifact.body))
+    slow = Delegation(delegated_ops=4, portable_ops=6, delegates=1, portable={"aten_cat": 6})
+    warning = require_coverage({"joiner": slow}, "XNNPACK")[0]
+    figures = ProgramFigures(
+        delegation={"joiner": slow}, planned_bytes={"joiner": 64}, warnings=(warning,)
+    ).told()
+    body["numeric"]["executorch.int8"] = "int8"
+    body["forms"]["executorch"] |= {f"{key}_int8": value for key, value in figures.items()}
+    made = DeviceProgram(
+        accelerator="coreml",
+        file="model.coreml.pte",
+        numeric="float32",
+        bytes=1234,
+        delegation={"encoder": Delegation(delegated_ops=90, portable_ops=2, delegates=1)},
+    )
+    body["device_programs"] = [made.to_json()]
+    report, quality = (
+        kind.read_json(tiny.bundle / name)
+        for kind, name in ((Report, "parity.json"), (Quality, "quality.json"))
+    )
+    write_card(tmp_path, "b", body, tiny.contract, report=report, quality=quality)
+    card = (tmp_path / "README.md").read_text("utf-8")
+    for line in (
+        "- `model.int8.pte` joiner: XNNPACK runs 4 of 10 operators",
+        f"- `model.int8.pte`, warning: {warning}",
+        "| `model.coreml.pte` | coreml | exported | float32 | encoder: 90 of 92 operators |",
+    ):
+        assert line in card.splitlines()
+    del body["numeric"]["executorch.int8"], body["device_programs"]  # withheld; none asked for
+    write_card(tmp_path, "b", body, tiny.contract, report=report, quality=quality)
+    card = (tmp_path / "README.md").read_text("utf-8")
+    assert "model.int8.pte" not in card
+    assert "accelerators" not in card
 
 
 def test_too_little_speech_is_refused_and_repeats_do_not_count(tiny, tmp_path):

@@ -3,26 +3,41 @@
 Bundles for sherpa-onnx and the web never hold todm's operator, and none is of opset 27.
 """
 
+from typing import get_args
+
 import numpy as np
 import onnx
 import pytest
 import torch
 from pydantic import ValidationError
-from tiny_bundle import formed_spec, random_model, recordings
+from tiny_bundle import (
+    AUDIO_SOURCE,
+    UNGATED,
+    formed_spec,
+    gated_spec,
+    linear_spec,
+    random_model,
+    recordings,
+    unequal_spec,
+    write_subnet,
+)
 
 from todm.core.contract import contract_of
 from todm.core.cost_mixers import mixer_cost
 from todm.core.errors import ConfigError, TodmError
-from todm.core.profile import DeviceProfile, load_profile, shipped_profiles
+from todm.core.profile import AllowedOp, DeviceProfile, load_profile, shipped_profiles
 from todm.core.quantization import ExportConfig, Float32
 from todm.core.specs import BlockSpec, MHSSMSpec
 from todm.core.target import ExportTarget, target_of, targets_for
 from todm.decode.streaming import encode_chunks, padded_features
 from todm.export.onnx_graph import check_graph, export_onnx
+from todm.export.run import run
 from todm.kernels.ssm_recurrent import step_constants
 from todm.layers.mhssm import MHSSM
 from todm.layers.mixer import CAUSAL
+from todm.runtimes.bundle import open_bundle
 from todm.runtimes.eager import EagerSteps
+from todm.runtimes.native import FOLDER_VARIABLE, needs_library
 from todm.runtimes.ort import OrtSteps
 
 
@@ -92,6 +107,27 @@ def test_heads_of_one_channel_learn_and_cost_what_is_said():
     constants = step_constants("unrolled", mixer.modes(alone), 8)
     held = sum(c.numel() for c in constants if c is not None)
     assert mixer_cost(alone).graph_scalars(8, "unrolled") == held
+
+
+def test_a_net_gets_no_form_that_its_mixers_lack():
+    every = target_of("onnx", allowed_ops=get_args(AllowedOp))
+    assert every.for_net(formed_spec()) == every
+    assert every.for_net(unequal_spec()).custom_ops == ("todm.SsmScan",)  # no layer convolves
+    for spec in (gated_spec(), linear_spec()):
+        assert every.for_net(spec) == target_of("onnx")
+
+
+def test_an_export_asks_for_no_operator_that_the_net_lacks(tmp_path, monkeypatch):
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "nothing"))  # no library is built
+    spec = gated_spec()
+    spec = spec.model_copy(update={"blocks": spec.blocks[:1]})
+    subnet = write_subnet(tmp_path / "subnet", random_model(spec=spec))
+    targets = (target_of("onnx", ("fp32",), allowed_ops=("todm.SsmScan",)),)
+    artifact = run(subnet, targets, recordings(), AUDIO_SOURCE, tmp_path / "b", assurance=UNGATED)
+    told = artifact.body["forms"]["onnx"]
+    assert told["scan_form"] == "folded"
+    assert "custom_ops" not in told
+    assert not needs_library(open_bundle(artifact.path), "onnx")
 
 
 @pytest.mark.parametrize("runtime", ["sherpa_onnx", "onnxruntime_web"])

@@ -171,7 +171,7 @@ def test_the_lowered_program_computes_what_was_emulated(shop, features, scheme):
     with shop.emulated(scheme) as steps:
         emulated = encode_chunks(steps, features)
     shop.write(scheme)
-    assert all(found.delegates for found in shop.coverage[scheme.precision].values())
+    assert all(d.delegates for d in shop.figures[scheme.precision].delegation.values())
     lowered = encode_chunks(shop.open("executorch", scheme.precision), features)
     # A rounding that falls the other way moves one activation by a whole step.
     error = np.sqrt(np.square(lowered - emulated).mean() / np.square(emulated).mean())

@@ -149,7 +149,8 @@ def made(spec=None, seed=2):
     torch.set_num_threads(1)
     subnet = write_subnet(folder / "subnet", random_model(seed, spec))
     audio = recordings()
-    targets = (target_of("onnx"), target_of("executorch"))
+    onnx = target_of("onnx").model_copy(update={"features": True})
+    targets = (onnx, target_of("executorch"))
     artifact = run(subnet, targets, audio, AUDIO_SOURCE, folder / "bundle", assurance=UNGATED)
     opened = load_subnet(subnet)
     return SimpleNamespace(

@@ -6,13 +6,29 @@ import sys
 import numpy as np
 import pytest
 
-from todm.core.artifact import MANIFEST_NAME, write_artifact
+from todm.core.artifact import MANIFEST_NAME, file_sha256, write_artifact
 from todm.core.errors import ArtifactError, ConfigError, InputError
-from todm.runtimes import RUNTIMES, open_recogniser, resolve
+from todm.runtimes import RUNTIMES, SUBNET_RUNTIMES, open_recogniser, resolve
 from todm.runtimes.bundle import PARTS, onnx_name, open_bundle
 from todm.runtimes.executorch import ExecutorchSteps
 from todm.runtimes.ort import OrtSteps
-from todm.runtimes.sherpa import check_metadata
+from todm.runtimes.sherpa import REQUIRED_METADATA, check_metadata
+
+BUNDLE_RUNTIMES = sorted(set(RUNTIMES) - SUBNET_RUNTIMES)
+
+
+def rewritten(source, target, name, change):
+    """Copy an artifact with one JSON file changed and its manifest made to agree."""
+    shutil.copytree(source, target)
+    file = target / name
+    data = json.loads(file.read_text("utf-8"))
+    change(data)
+    file.write_text(json.dumps(data), "utf-8")
+    if name != MANIFEST_NAME:
+        manifest = json.loads((target / MANIFEST_NAME).read_text("utf-8"))
+        manifest["files"][name] = file_sha256(file)
+        (target / MANIFEST_NAME).write_text(json.dumps(manifest), "utf-8")
+    return target
 
 
 def truncated(source, target):
@@ -36,7 +52,7 @@ def test_no_threads_is_refused(tiny):
         open_recogniser("ort", tiny.bundle, threads=0)
 
 
-@pytest.mark.parametrize("runtime", ["ort", "sherpa", "executorch"])
+@pytest.mark.parametrize("runtime", BUNDLE_RUNTIMES)
 def test_a_damaged_bundle_is_refused_before_it_is_loaded(tiny, tmp_path, runtime):
     broken = tmp_path / "bundle"
     shutil.copytree(tiny.bundle, broken)
@@ -46,7 +62,7 @@ def test_a_damaged_bundle_is_refused_before_it_is_loaded(tiny, tmp_path, runtime
         open_recogniser(runtime, broken)
 
 
-@pytest.mark.parametrize("runtime", ["ort", "sherpa", "executorch"])
+@pytest.mark.parametrize("runtime", BUNDLE_RUNTIMES)
 def test_a_subnet_is_no_bundle(tiny, runtime):
     with pytest.raises(ArtifactError, match="a bundle is needed"):
         open_recogniser(runtime, tiny.subnet)
@@ -114,3 +130,103 @@ def test_torch_stays_out_of_what_a_device_runs(tiny):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
+
+
+WRONG = {
+    "another schema": (
+        MANIFEST_NAME,
+        lambda data: data.update(schema_version=99),
+        r"schema 99, this todm reads 1; make the artifact anew",
+    ),
+    "a missing state": (
+        "contract.json",
+        lambda data: data["state"].pop(2),
+        r"lists other parts of the state than spec.json has; export it anew",
+    ),
+    "a state elsewhere": (
+        "contract.json",
+        lambda data: data["state"][2].update(offset=0),
+        r"lists other parts of the state",
+    ),
+    "a rule of tomorrow": (
+        "contract.json",
+        lambda data: data.update(reset_rule="keep"),
+        r"reset_rule.*zero_state_and_context",
+    ),
+    "another unit": (
+        "contract.json",
+        lambda data: data.update(token_unit="word"),
+        r"char tokens but the contract says word",
+    ),
+    "a key of tomorrow": (
+        "contract.json",
+        lambda data: data.update(mood="good"),
+        r"unknown key 'mood'",
+    ),
+}
+
+
+@pytest.mark.parametrize("runtime", BUNDLE_RUNTIMES)
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_contract_is_one_clear_error_in_every_runtime(tiny, tmp_path, runtime, wrong):
+    name, change, message = WRONG[wrong]
+    bundle = rewritten(tiny.bundle, tmp_path / "bundle", name, change)
+    with pytest.raises(InputError, match=message) as caught:
+        open_recogniser(runtime, bundle)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("runtime", BUNDLE_RUNTIMES)
+def test_one_changed_byte_is_one_clear_error_in_every_runtime(tiny, tmp_path, runtime):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(tiny.bundle, bundle)
+    data = bytearray((bundle / "tokens.txt").read_bytes())
+    data[3] ^= 1
+    (bundle / "tokens.txt").write_bytes(data)
+    with pytest.raises(ArtifactError, match=r"tokens.txt: sha256 differs"):
+        open_recogniser(runtime, bundle)
+
+
+def test_every_graph_carries_what_sherpa_needs(tiny):
+    onnx = pytest.importorskip("onnx")
+    for precision in ("fp32", "int8"):
+        for part, keys in REQUIRED_METADATA.items():
+            path = tiny.bundle / onnx_name(part, precision)
+            have = {p.key: p.value for p in onnx.load(str(path)).metadata_props}
+            assert set(keys) <= set(have), path.name
+            for key in keys:
+                assert have[key] == tiny.artifact.body["metadata"][part][key]
+
+
+RAW_SHERPA = """
+import sys
+from pathlib import Path
+import sherpa_onnx
+folder = Path(sys.argv[1])
+sherpa_onnx.OnlineRecognizer.from_transducer(
+    tokens=str(folder / "tokens.txt"), model_type="lstm",
+    **{part: str(folder / f"{part}.onnx") for part in ("encoder", "decoder", "joiner")})
+print("loaded")
+"""
+
+
+@pytest.mark.parametrize(
+    "key", [None, *(key for part in REQUIRED_METADATA.values() for key in part)]
+)
+def test_sherpa_ends_its_process_without_any_one_of_them(tiny, tmp_path, key):
+    # model_type alone is told to it by its reader as well
+    onnx = pytest.importorskip("onnx")
+    for name in ("tokens.txt", "joiner.onnx"):
+        shutil.copy(tiny.bundle / name, tmp_path / name)
+    for part in REQUIRED_METADATA:
+        model = onnx.load(str(tiny.bundle / onnx_name(part, "fp32")))
+        kept = {p.key: p.value for p in model.metadata_props if p.key != key}
+        del model.metadata_props[:]
+        onnx.helper.set_model_props(model, kept)
+        onnx.save(model, str(tmp_path / onnx_name(part, "fp32")))
+    done = subprocess.run(
+        [sys.executable, "-c", RAW_SHERPA, str(tmp_path)], capture_output=True, check=False
+    )
+    loads = key in (None, "model_type")
+    assert (b"loaded" in done.stdout) is loads, (key, done.stderr[-300:])
+    assert (done.returncode == 0) is loads

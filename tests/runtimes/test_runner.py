@@ -39,7 +39,7 @@ def runner(tmp_path_factory):
 
 def rounded(samples):
     """What 16-bit samples keep of a recording."""
-    return (np.round(samples * 32767) / 32768).astype(np.float32)
+    return (np.clip(np.round(samples * 32768), -32768, 32767) / 32768).astype(np.float32)
 
 
 def heard(path, samples):

@@ -10,11 +10,12 @@ Kinds of line, each a verdict:
   differ from ONNX Runtime (the first runtime), the limit 0.
 - ``gate.*``, ``drift.*`` and ``isa.*``: accuracy, drift and arithmetic of every form
   (``bench.quality``).
+- ``runtimes.*``, where asked for: the same recordings in every runtime (``todm.bench.matrix``).
 
 The sha256 of every file is checked first. A line without a value is ``not_judged``, never met.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import Field
@@ -49,12 +50,13 @@ _RUNTIMES_OF_FORM: tuple[tuple[Form, tuple[str, ...]], ...] = (
 )
 
 
-def run(
+def run(  # noqa: PLR0913 - what is judged, by what, and two commands for tests
     bundle: Path,
     *,
     profile: DeviceProfile | None = None,
     audio: Sequence[Path] = (),
     config: CheckConfig | None = None,
+    heard: Callable[[Bundle], tuple[list[Measurement], list[Verdict]]] | None = None,
     out: Path | None = None,
     command: Sequence[str] = CHILD,
     token_command: Sequence[str] = TOKEN_CHILD,
@@ -67,6 +69,7 @@ def run(
         audio: Recordings of speech; without them the timed lines and the fresh parity are
             not judged.
         config: How timed lines and drift are measured.
+        heard: Decodes in every runtime (``todm.bench.matrix``); None leaves that out.
         out: Where a report artifact goes; None writes nothing.
         command: The measurement process.
         token_command: The token process.
@@ -83,14 +86,18 @@ def run(
     # drift_s is no setting of the measurement of times.
     timing = BenchConfig.model_validate(config.model_dump(exclude={"drift_s"}))
     measurements, budgets = _budgets(opened, profile, audio, timing, command)
+    told, lines_heard = heard(opened) if heard is not None else ([], [])
     verdicts = (
         *budgets,
         *stored_parity(opened),
         *stored_quality(opened, profile),
         *fresh_drift(opened, audio, config.drift_s),
         *fresh_parity(opened, [path.absolute() for path in audio], token_command),
+        *lines_heard,
     )
-    report = Report(environment=environment(), measurements=tuple(measurements), verdicts=verdicts)
+    report = Report(
+        environment=environment(), measurements=(*measurements, *told), verdicts=verdicts
+    )
     if out is not None:
         _write(out, report, opened, profile)
     return report

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from todm.core.value import Value
 from todm.runtimes import Precision
+from todm.runtimes.triple import Triple
 
 PARTS = ("encoder", "predictor", "joiner", "rest")
 """Into which a chunk's time is split; ``rest`` is features and search."""
@@ -25,6 +26,8 @@ class BenchJob(Value):
     """Audio decoded back to back."""
     paced_s: float = Field(default=4.0, ge=0.0)
     """Audio decoded at one chunk per chunk duration, as from a microphone; takes as long."""
+    triple: Triple | None = None
+    """A peer's recogniser in place of the artifact."""
     warmup_chunks: int = Field(default=4, ge=1)
     """Chunks decoded before the first that counts."""
 

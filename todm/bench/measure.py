@@ -20,6 +20,8 @@ from todm.bench.split import split_times_ms
 from todm.core.contract import StreamContract
 from todm.features.wav import read_audio
 from todm.runtimes import Recogniser, open_recogniser, resolve
+from todm.runtimes.remote import RemoteRecogniser
+from todm.runtimes.triple import open_triple
 
 PACKAGES = {
     "ort": ("onnxruntime",),
@@ -38,7 +40,11 @@ def measure(job: BenchJob) -> Measured:
     audio_S = np.concatenate([read_audio(path) for path in job.audio])
     meter = PeakMeter.start()
     begin_s = perf_counter()
-    recogniser = open_recogniser(job.runtime, job.model, job.precision, job.threads)
+    recogniser = (
+        open_recogniser(job.runtime, job.model, job.precision, job.threads)
+        if job.triple is None
+        else open_triple(job.triple, job.threads)
+    )
     recogniser.stream()
     load_s = perf_counter() - begin_s
     contract = recogniser.contract
@@ -46,7 +52,9 @@ def measure(job: BenchJob) -> Measured:
     paced_ms, _ = chunk_times_ms(
         recogniser, audio_S, job.paced_s, job.warmup_chunks, period_s=contract.chunk_ms / 1000
     )
-    peak_ram_bytes = meter.rise_bytes()
+    # Node and browsers are processes of their own, of which this one's mark tells nothing.
+    elsewhere = isinstance(recogniser, RemoteRecogniser)
+    peak_ram_bytes = None if elsewhere else meter.rise_bytes()
     return Measured(
         chunk_ms=contract.chunk_ms,
         back_to_back_ms=tuple(back_to_back_ms),
@@ -54,7 +62,7 @@ def measure(job: BenchJob) -> Measured:
         import_s=import_s,
         load_s=load_s,
         peak_ram_bytes=peak_ram_bytes,
-        ram_note=meter.note,
+        ram_note="another process; not measured" if elsewhere else meter.note,
         split_ms=split_times_ms(
             recogniser, chunks(audio_S, contract, 1 + num_chunks(contract, job.seconds))
         ),

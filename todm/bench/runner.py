@@ -74,7 +74,9 @@ def run_runner(
     with tempfile.TemporaryDirectory() as folder:
         audio = Path(folder) / "audio.wav"
         rate_hz = bundle.contract.features.sample_rate_hz
-        soundfile.write(str(audio), samples_S, rate_hz, subtype="PCM_16")
+        # Handed over as floats, loud samples would be scaled by 32767 and read by 32768.
+        whole_S = np.clip(np.round(samples_S * 32768.0), -32768, 32767).astype(np.int16)
+        soundfile.write(str(audio), whole_S, rate_hz, subtype="PCM_16")
         words = [*command, str(bundle.pte_file("fp32")), str(audio), *options]
         try:
             done = subprocess.run(

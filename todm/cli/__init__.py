@@ -22,6 +22,7 @@ from todm.cli.failures import guarded
 from todm.cli.forecast import app as forecast_app
 from todm.cli.prepare import prepare
 from todm.cli.profiles import profiles
+from todm.cli.release import release
 from todm.cli.report import report
 from todm.cli.search import search
 from todm.cli.train_supernet import train_supernet
@@ -38,6 +39,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluate,
     "bench": bench,
     "check": check,
+    "release": release,
     "report": report,
     "demo": demo,
     "profiles": profiles,

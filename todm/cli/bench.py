@@ -31,8 +31,10 @@ def bench(
     todm bench exports/rpi4 --device raspberry_pi_4
     todm bench exports/rpi4 --audio talk.wav --set threads=2 --set precision=int8
     """
-    from todm.bench.run import BenchConfig, run
+    from todm.bench import peer
+    from todm.bench.run import BenchConfig, run, speech_of
     from todm.cli.output import say_report
+    from todm.core.errors import ConfigError
     from todm.core.overrides import apply_overrides
     from todm.core.profile import load_profile
     from todm.flows.lineage import is_forecaster
@@ -43,8 +45,14 @@ def bench(
         _forecaster(model, profile, bool(audio or corpus), sets, out, as_json=as_json)
         return
     chosen = apply_overrides(BenchConfig(), sets or [])
-    speech = speech_for(model, audio or [], corpus, chosen.seconds)
-    report = run(model, speech, chosen, profile=profile, out=out)
+    if peer.is_triple(model):
+        if out is not None:
+            raise ConfigError("--out: the report of a peer's model has no artifact for a parent")
+        speech = audio or ([] if corpus is None else speech_of(corpus, "test", chosen.seconds))
+        report = peer.run(model, speech, chosen, profile=profile)
+    else:
+        speech = speech_for(model, audio or [], corpus, chosen.seconds)
+        report = run(model, speech, chosen, profile=profile, out=out)
     v = {m.name: m.value for m in report.measurements}
     verdicts = "".join(f"; {w.name} {w.status.replace('_', ' ')}" for w in report.verdicts)
     line = (

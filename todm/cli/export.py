@@ -29,6 +29,13 @@ def export(
         Literal["coreml", "ethos_u55"] | None,
         typer.Option("--also", help="Add a program for an accelerator; it is exported, not run."),
     ] = None,
+    features: Annotated[
+        bool | None,
+        typer.Option(
+            "--features/--no-features",
+            help="Write features.onnx (samples to log mel) too; by default for browsers.",
+        ),
+    ] = None,
     device: MaybeDevice = None,
     audio: Audio = None,
     corpus: MaybeCorpus = None,
@@ -72,6 +79,7 @@ def export(
             "precisions": precision or None,
             "ungated": ungated,
             "scan_form": scan,
+            "features": features,
             "accelerators": [] if also is None else [also],
         },
         where="--precision",

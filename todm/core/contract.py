@@ -61,6 +61,10 @@ class StreamContract(Value):
     tail_padding_ms: int = Field(ge=0)
     """Silence to append at the end of a stream so that the last frames are decoded."""
     reset_rule: Literal["zero_state_and_context"] = "zero_state_and_context"
+    """What a new stream starts with."""
+    endpoint_rule: Literal["keep_state_and_context"] = "keep_state_and_context"
+    """What an endpoint inside a stream does: the text so far is handed over and nothing else
+    changes, so that the segments joined are the uninterrupted transcript."""
 
     @property
     def state_floats(self) -> int:

@@ -9,6 +9,7 @@
     |-- InfeasibleError        3  no subnet meets the device's budgets
     |-- MissingExtraError      4  an optional package is not installed
     |-- MissingBuildError      4  a library that the user builds, or its compiler, is not there
+    |-- MissingToolError       4  a program outside Python is not installed
     `-- LostProcessError      75  another process of the same training is gone
 
 A message says what is wrong, where, and what would be right, in one line.
@@ -64,6 +65,15 @@ class MissingBuildError(TodmError):
     """A library that is built from source, or what builds it, is missing."""
 
     exit_code = 4
+
+
+class MissingToolError(TodmError):
+    """A program or package outside Python is missing; the message carries the cure."""
+
+    exit_code = 4
+
+    def __init__(self, tool: str, *, cure: str) -> None:
+        super().__init__(f"needs {tool}: {cure}")
 
 
 class LostProcessError(TodmError):

@@ -91,12 +91,6 @@ class DeviceProfile(Value):
         return self
 
     @model_validator(mode="after")
-    def _form_exists(self) -> "DeviceProfile":
-        if self.runtime == "executorch" and self.numeric != "fp32":
-            raise ValueError("executorch is fp32 in this version; set numeric = 'fp32'")
-        return self
-
-    @model_validator(mode="after")
     def _ops_exist(self) -> "DeviceProfile":
         wrong = set(self.allowed_ops) & LACKING_OPS[self.runtime]
         if wrong:

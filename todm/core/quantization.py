@@ -150,4 +150,6 @@ class ExportConfig(Value):
     gate: GateConfig = GateConfig()
     scan_form: ScanForm | None = None
     """None takes the device's."""
+    features: bool | None = None
+    """Whether the ONNX form brings ``features.onnx``; None: for devices in a browser."""
     accelerators: tuple[Accelerator, ...] = ()

@@ -15,7 +15,7 @@ from todm.core.quantization import (
     Scheme,
     SchemeSettings,
 )
-from todm.core.specs import ScanForm
+from todm.core.specs import MHSSMSpec, ScanForm, SubnetSpec
 from todm.core.value import Value
 
 Form = Literal["onnx", "executorch"]
@@ -42,6 +42,8 @@ class ExportTarget(Value):
     """``custom`` needs a library that the user builds, so it is for the user's own devices."""
     conv_op: bool = False
     """The mixers' convolution as com.microsoft.CausalConvWithState; of ONNX only."""
+    features: bool = False
+    """Of ONNX only: also write ``features.onnx``, for runtimes without a feature extractor."""
 
     @model_validator(mode="after")
     def _operators_exist(self) -> "ExportTarget":
@@ -59,6 +61,16 @@ class ExportTarget(Value):
         """Operators beyond the standard that the graphs may hold."""
         scan: tuple[AllowedOp, ...] = ("todm.SsmScan",) if self.scan_form == "custom" else ()
         return (*scan, "com.microsoft.CausalConvWithState") if self.conv_op else scan
+
+    def for_net(self, spec: SubnetSpec) -> "ExportTarget":
+        """Return the target without forms and operators that none of the net's mixers has."""
+        mixers = [b.mixer for b in spec.blocks if isinstance(b.mixer, MHSSMSpec)]
+        return self.model_copy(
+            update={
+                "scan_form": self.scan_form if mixers else "folded",
+                "conv_op": self.conv_op and any(mixer.conv_frames for mixer in mixers),
+            }
+        )
 
 
 def target_of(
@@ -100,20 +112,26 @@ def targets_for(
 ) -> tuple[ExportTarget, ...]:
     """Return the targets that a profile asks for, or those of the override.
 
+    The device's own form holds the precision that it ships, unless others are asked for.
+
     Raises:
-        ConfigError: a precision that a form does not have, or todm's operator for a runtime that
-            cannot load it.
+        ConfigError: a precision that a form does not have, features without ONNX, or todm's
+            operator for a runtime that cannot load it.
     """
     asked = config or ExportConfig()
     own: Form = "executorch" if profile.runtime == "executorch" else "onnx"
     forms: tuple[Form, ...] = ("onnx", "executorch") if override == "both" else (override or own,)
+    if asked.features and "onnx" not in forms:
+        raise ConfigError("features.onnx belongs to the ONNX form; say --target onnx or both")
+    browser = profile.runtime == "onnxruntime_web"
+    features = browser if asked.features is None else asked.features
     targets = tuple(
         target_of(
             form,
-            asked.precisions,
+            asked.precisions or _defaults(form, profile if form == own else None),
             asked.schemes,
             allowed_ops=profile.allowed_ops if form == own else (),
-        )
+        ).model_copy(update={"features": features and form == "onnx"})
         for form in forms
     )
     if asked.scan_form is None:
@@ -124,3 +142,8 @@ def targets_for(
             "folded or unrolled, or a device whose runtime is onnxruntime or executorch"
         )
     return tuple(target.model_copy(update={"scan_form": asked.scan_form}) for target in targets)
+
+
+def _defaults(form: Form, profile: DeviceProfile | None) -> tuple[PrecisionName, ...]:
+    shipped: tuple[PrecisionName, ...] = () if profile is None else (profile.numeric,)
+    return (*DEFAULT_PRECISIONS[form], *shipped)

@@ -165,6 +165,17 @@ def write_tokens_txt(table: TokenTable, path: Path) -> None:
     path.write_text("".join(lines), "utf-8")
 
 
+def write_bpe_vocab(model: Path, path: Path) -> None:
+    """Write a BPE model's vocabulary as sherpa-onnx reads it: piece, tab, score.
+
+    Raises:
+        DataError: the model cannot be read.
+    """
+    bpe = load_bpe(model)
+    lines = [f"{bpe.id_to_piece(i)}\t{bpe.get_score(i):g}\n" for i in range(bpe.get_piece_size())]
+    path.write_text("".join(lines), "utf-8")
+
+
 def read_tokens_txt(path: Path, unit: Literal["char", "word", "bpe"]) -> TokenTable:
     """Read a ``tokens.txt``; the file does not tell the unit.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from todm.core.artifact import Artifact, load_artifact
 from todm.core.errors import ArtifactError, ConfigError
 from todm.decode.tokens import TokenTable
-from todm.runtimes import Precision, Recogniser, open_recogniser
+from todm.runtimes import SUBNET_RUNTIMES, Precision, Recogniser, open_recogniser
 from todm.runtimes.bundle import PTE, TABLE
 
 
@@ -55,8 +55,8 @@ def open_source(
     """
     artifact = load_artifact(path, verify=False)
     own = default_runtime(artifact)
-    if runtime is not None and (runtime == "torch") != (own == "torch"):
-        wanted = "a subnet" if runtime == "torch" else "a bundle"
+    if runtime is not None and (runtime in SUBNET_RUNTIMES) != (own == "torch"):
+        wanted = "a subnet" if runtime in SUBNET_RUNTIMES else "a bundle"
         raise ConfigError(
             f"{path}: is a {artifact.manifest.kind}; runtime {runtime!r} opens {wanted}"
         )

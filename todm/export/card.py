@@ -2,27 +2,18 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from todm.core.contract import StreamContract
 from todm.core.quality import Quality
+from todm.core.quantization import PrecisionName
 from todm.core.report import Report
+from todm.export.card_facts import Facts, choice_rows, front_matter, results_table
 from todm.export.card_quality import quality_section
 from todm.export.card_table import table
-from todm.runtimes.bundle import CARD
+from todm.runtimes.bundle import CARD, pte_name
 
-FRONT_MATTER = """---
-library_name: todm
-pipeline_tag: automatic-speech-recognition
-license: other
-license_name: see-training-corpus
-tags:
-- streaming
-- rnn-t
-- state-space
-- on-device
-{tags}---
-"""
+TAGS = ("streaming", "rnn-t", "state-space", "on-device")
 
 
 def write_card(
@@ -33,6 +24,7 @@ def write_card(
     *,
     report: Report,
     quality: Quality,
+    facts: Facts | None = None,
 ) -> None:
     """Write the card of a bundle.
 
@@ -43,21 +35,47 @@ def write_card(
         contract: The stream contract.
         report: The parity report.
         quality: What the gates found.
+        facts: What was measured and told since; None: nothing.
     """
-    tags = "".join(f"- {tag}\n" for tag in _tags(body["forms"]))
+    facts = facts or Facts(data=_data(body))
+    tags = [*TAGS, *_tags(body["forms"])]
     sections = [
-        FRONT_MATTER.format(tags=tags) + f"# {name}",
+        front_matter(name, tags, facts) + f"# {name}",
         _what(body, contract),
+        "## At a glance\n\n" + table(("", ""), choice_rows(body, contract, facts)),
+        *_results(facts),
         "## Files\n\n" + _files(folder),
         "## Size and cost\n\n" + _cost(body),
         "## Precision\n\n" + "\n".join(_precision(body)),
+        *_device_programs(body),
         "## Accuracy and drift\n\n" + quality_section(quality),
         "## Parity\n\n" + _parity(body, report),
         "## Lineage\n\n" + _lineage(body, report),
-        "## Licence\n\nThe weights' licence follows from the corpus that they were trained on; "
-        "todm, which made these files, is Apache-2.0.",
+        "## Licence\n\n" + _licence(facts),
     ]
     (folder / CARD).write_text("\n\n".join(sections) + "\n", "utf-8")
+
+
+def _data(body: Mapping[str, Any]) -> str:
+    """Return the name of the folder of the corpus that the lineage remembers."""
+    place = body.get("corpus_path")
+    return Path(place).name if isinstance(place, str) else ""
+
+
+def _results(facts: Facts) -> Iterable[str]:
+    if facts.results:
+        yield "## Results\n\nint8 figures hold for the instruction set that made them.\n\n" + table(
+            *results_table(facts.results)
+        )
+
+
+def _licence(facts: Facts) -> str:
+    weights = (
+        "The weights' licence follows from the corpus that they were trained on"
+        if facts.licence is None
+        else f"The weights: {facts.licence}"
+    )
+    return f"{weights}; todm, which made these files, is Apache-2.0."
 
 
 def _tags(forms: Mapping[str, Any]) -> Iterable[str]:
@@ -113,9 +131,43 @@ def _cost(body: Mapping[str, Any]) -> str:
 def _precision(body: Mapping[str, Any]) -> Iterable[str]:
     for form, label in body["numeric"].items():
         yield f"- `{form}`: {label}"
-    for method, found in body["forms"].get("executorch", {}).get("delegation", {}).items():
-        share = found["delegated_ops"] + found["portable_ops"]
-        yield f"- `model.pte` {method}: XNNPACK runs {found['delegated_ops']} of {share} operators"
+    told = body["forms"].get("executorch", {})
+    for precision in get_args(PrecisionName):
+        suffix = "" if precision == "fp32" else f"_{precision}"
+        if f"executorch.{precision}" not in body["numeric"]:
+            continue  # withheld by a gate
+        for method, found in told.get(f"delegation{suffix}", {}).items():
+            yield f"- `{pte_name(precision)}` {method}: XNNPACK runs {_share(found)}"
+        for warning in told.get(f"warnings{suffix}", ()):
+            yield f"- `{pte_name(precision)}`, warning: {warning}"
+
+
+def _share(delegation: Mapping[str, Any]) -> str:
+    delegated, portable = delegation["delegated_ops"], delegation["portable_ops"]
+    return f"{delegated} of {delegated + portable} operators"
+
+
+def _device_programs(body: Mapping[str, Any]) -> Iterable[str]:
+    """Yield the section on programs that nothing here could run, if the bundle has any."""
+    programs = body.get("device_programs", ())
+    if not programs:
+        return
+    rows = [
+        (
+            f"`{p['file']}`",
+            p["accelerator"],
+            p["label"],
+            p["numeric"],
+            "; ".join(f"{name}: {_share(found)}" for name, found in p["delegation"].items()),
+        )
+        for p in programs
+    ]
+    head = ("file", "accelerator", "label", "numeric", "delegated")
+    yield (
+        "## Programs for accelerators\n\nCompiled by the vendor's tools and not run: nothing of "
+        "what this card says of parity, accuracy and drift holds for them before they are measured "
+        "on the device.\n\n" + table(head, rows)
+    )
 
 
 def _parity(body: Mapping[str, Any], report: Report) -> str:

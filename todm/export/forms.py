@@ -12,10 +12,11 @@ from todm.core.report import environment
 from todm.core.target import SCHEMES_OF_FORM, ExportTarget, Form
 from todm.decode.steps import TransducerSteps
 from todm.export.executorch import export_pte
+from todm.export.onnx_features import export_features
 from todm.export.onnx_graph import export_onnx
 from todm.export.schemes import form_of, libraries_of, open_form
 from todm.models.rnnt import Transducer
-from todm.runtimes.bundle import PTE, Precision, loaded_names
+from todm.runtimes.bundle import FEATURES, PTE, Precision, loaded_names
 
 FORMS: tuple[tuple[Form, Precision], ...] = tuple(
     (form, precision) for form, precisions in SCHEMES_OF_FORM.items() for precision in precisions
@@ -56,6 +57,8 @@ def write_forms(
         if target.form == "onnx":
             export_onnx(model, contract, target, folder)
             entry["opset"] = target.opset
+            if target.features:
+                export_features(contract.features, folder / FEATURES)
         else:
             entry |= export_pte(model, contract, target, folder / PTE).told()
         told[target.form] = entry | {"seconds": round(time.perf_counter() - start_s, 2)}

@@ -19,7 +19,7 @@ from todm.core.report import Report
 from todm.core.specs import SubnetSpec
 from todm.core.target import ExportTarget
 from todm.decode.streaming import padded_features
-from todm.decode.tokens import write_tokens_txt
+from todm.decode.tokens import write_bpe_vocab, write_tokens_txt
 from todm.export.assure import Assurance, assure
 from todm.export.card import write_card
 from todm.export.device_programs import export_device_program
@@ -31,9 +31,10 @@ from todm.export.forms import (
     write_forms,
 )
 from todm.export.parity import check_parity, measure_approximate
+from todm.export.parity_features import check_features
 from todm.export.schemes import Workshop
 from todm.export.sherpa import metadata
-from todm.models.store import Subnet, load_subnet
+from todm.models.store import BPE_MODEL, Subnet, load_subnet
 from todm.runtimes import bundle as names
 from todm.runtimes.eager import EagerSteps
 
@@ -80,16 +81,18 @@ def run(  # noqa: PLR0913 - one export: what, judged on what, for whom
     assurance.check(targets)
     audio_s = _enough_speech(audio)
     opened = load_subnet(subnet)
+    targets = tuple(target.for_net(opened.spec) for target in targets)
     contract = contract_of(opened.spec, opened.table.unit)
     with write_artifact(out, kind="bundle", parents={"subnet": opened.artifact}) as draft:
         told = write_forms(opened.model, contract, targets, draft.path)
         _write_values(opened, contract, profile, draft.path)
         reference = EagerSteps(opened.model, opened.spec, contract)
         report = check_parity(reference, open_forms(draft.path, contract, targets)[0], audio)
+        if (draft.path / names.FEATURES).is_file():
+            told_features = check_features(draft.path / names.FEATURES, contract, audio)
+            report = report.model_copy(update={"verdicts": (*report.verdicts, *told_features)})
         require(report, out)
-        workshop = Workshop(
-            opened.model, contract, draft.path, assurance.calibration, tuple(targets)
-        )
+        workshop = Workshop(opened.model, contract, draft.path, assurance.calibration, targets)
         shipped = None if profile is None else profile.numeric
         with naming(out):
             quality = assure(workshop, targets, assurance, opened.table, audio, shipped=shipped)
@@ -187,6 +190,8 @@ def _write_values(
     subnet.table.write_json(folder / names.TABLE)
     contract.write_json(folder / names.CONTRACT)
     subnet.spec.write_json(folder / names.SPEC)
+    if BPE_MODEL in subnet.artifact.manifest.files:
+        write_bpe_vocab(subnet.artifact.file(BPE_MODEL), folder / names.BPE_VOCAB)
     if profile is not None:
         profile.write_json(folder / names.PROFILE)
 

@@ -12,7 +12,14 @@ from todm.core.errors import ConfigError
 from todm.runtimes.bundle import Precision
 from todm.runtimes.recogniser import Recogniser, RecogniserStream
 
-__all__ = ["RUNTIMES", "Precision", "Recogniser", "RecogniserStream", "open_recogniser"]
+__all__ = [
+    "RUNTIMES",
+    "SUBNET_RUNTIMES",
+    "Precision",
+    "Recogniser",
+    "RecogniserStream",
+    "open_recogniser",
+]
 
 OpenFunction = Callable[[Path, Precision, int], Recogniser]
 
@@ -20,9 +27,14 @@ RUNTIMES: dict[str, str] = {
     "ort": "todm.runtimes.ort:open_ort",
     "sherpa": "todm.runtimes.sherpa:open_sherpa",
     "executorch": "todm.runtimes.executorch:open_executorch",
+    "sherpa_node": "todm.runtimes.sherpa_node:open_sherpa_node",
+    "ort_web": "todm.runtimes.ort_web:open_ort_web",
     "torch": "todm.runtimes.eager:open_eager",
+    "torch_offline": "todm.runtimes.eager:open_offline",
 }
-"""Runtime by the name that users type; ``torch`` opens a subnet, the others a bundle."""
+"""Runtime by the name that users type."""
+SUBNET_RUNTIMES = frozenset({"torch", "torch_offline"})
+"""Those that open a subnet; the others open a bundle."""
 
 
 def open_recogniser(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from todm.core.artifact import Artifact, load_artifact
-from todm.core.contract import StreamContract
+from todm.core.contract import StreamContract, state_parts
 from todm.core.errors import ArtifactError
 from todm.core.quantization import PrecisionName
 from todm.core.specs import SubnetSpec
@@ -15,6 +15,10 @@ Precision = PrecisionName
 PARTS = ("encoder", "decoder", "joiner")
 PTE = "model.pte"
 TOKENS = "tokens.txt"
+BPE_VOCAB = "bpe.vocab"
+"""Pieces and their scores, of BPE bundles: what sherpa-onnx splits hotwords with."""
+FEATURES = "features.onnx"
+"""Samples to log mel features, where the export was asked for it."""
 TABLE = "token_table.json"
 CONTRACT = "contract.json"
 SPEC = "spec.json"
@@ -101,6 +105,15 @@ def open_bundle(path: Path) -> Bundle:
     contract = StreamContract.read_json(artifact.file(CONTRACT))
     spec = SubnetSpec.read_json(artifact.file(SPEC))
     table = TokenTable.read_json(artifact.file(TABLE))
+    if contract.state != state_parts(spec):
+        raise ArtifactError(
+            f"{path}: {CONTRACT} lists other parts of the state than {SPEC} has; export it anew"
+        )
+    if table.unit != contract.token_unit:
+        raise ArtifactError(
+            f"{path}: {table.unit} tokens but the contract says {contract.token_unit}; "
+            "export it anew"
+        )
     if table.size != contract.vocab_size:
         raise ArtifactError(
             f"{path}: {table.size} tokens but {contract.vocab_size} outputs; export it anew"

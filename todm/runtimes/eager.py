@@ -12,16 +12,16 @@ import torch
 from jaxtyping import Float, Int64
 
 from todm.core.contract import StreamContract, contract_of
-from todm.core.errors import ConfigError
+from todm.core.errors import ConfigError, InputError
 from todm.core.specs import SubnetSpec
-from todm.decode.greedy import greedy
+from todm.decode.greedy import Hypothesis, greedy
 from todm.decode.steps import TransducerSteps
 from todm.decode.streaming import Transcript, padded_features, transcript_of
 from todm.decode.tokens import TokenTable
 from todm.models.rnnt import Transducer
 from todm.models.store import load_subnet
 from todm.runtimes.bundle import Precision
-from todm.runtimes.recogniser import StepsRecogniser
+from todm.runtimes.recogniser import Recogniser, RecogniserStream, StepsRecogniser
 
 
 @torch.no_grad()
@@ -99,15 +99,74 @@ def offline_transcript(
     return transcript_of(greedy(steps, enc_1KJ[0]), contract, table)
 
 
+class OfflineRecogniser(Recogniser):
+    """The training form over whole recordings: a stream only gathers samples until it ends."""
+
+    def __init__(self, steps: EagerSteps, table: TokenTable) -> None:
+        self._steps, self.table = steps, table
+
+    @property
+    def contract(self) -> StreamContract:
+        """How it is fed and read."""
+        return self._steps.contract
+
+    def stream(self) -> RecogniserStream:
+        """Begin a recording."""
+        return _Recording(self)
+
+    def heard(self, samples_S: Float[np.ndarray, " S"]) -> Transcript:
+        """Decode a recording, over exactly the frames that a stream decodes."""
+        features_1RF = padded_features(samples_S, self.contract)[None]
+        enc_1KJ = self._steps.encode_offline(features_1RF)
+        return transcript_of(greedy(self._steps, enc_1KJ[0]), self.contract, self.table)
+
+
+class _Recording(RecogniserStream):
+    def __init__(self, recogniser: OfflineRecogniser) -> None:
+        self._recogniser = recogniser
+        self._parts: list[Float[np.ndarray, " S"]] = [np.zeros(0, np.float32)]
+        self._finished: Transcript | None = None
+
+    def accept(self, samples_S: Float[np.ndarray, " S"]) -> None:
+        if self._finished is not None:
+            raise InputError("the recording is finished; open another one")
+        self._parts.append(samples_S)
+
+    def finish(self) -> Transcript:
+        if self._finished is None:
+            self._finished = self._recogniser.heard(np.concatenate(self._parts))
+        return self._finished
+
+    @property
+    def transcript(self) -> Transcript:
+        """Empty until the end: this form sees the whole recording first."""
+        nothing = Hypothesis((), (), ())
+        return self._finished or transcript_of(nothing, self._recogniser.contract, None)
+
+
+def open_offline(path: Path, precision: Precision, threads: int) -> OfflineRecogniser:
+    """Load a subnet artifact into torch's training form.
+
+    Raises:
+        ConfigError: a precision other than fp32.
+    """
+    steps, table = _open(path, precision, threads)
+    return OfflineRecogniser(steps, table)
+
+
 def open_eager(path: Path, precision: Precision, threads: int) -> StepsRecogniser:
     """Load a subnet artifact into torch, for comparison with its bundles.
 
     Raises:
         ConfigError: a precision other than fp32.
     """
+    return StepsRecogniser(*_open(path, precision, threads))
+
+
+def _open(path: Path, precision: Precision, threads: int) -> tuple[EagerSteps, TokenTable]:
     if precision != "fp32":
         raise ConfigError(f"the torch runtime runs fp32 only, not {precision}; open a bundle")
     torch.set_num_threads(threads)
     subnet = load_subnet(path)
     contract = contract_of(subnet.spec, subnet.table.unit)
-    return StepsRecogniser(EagerSteps(subnet.model, subnet.spec, contract), subnet.table)
+    return EagerSteps(subnet.model, subnet.spec, contract), subnet.table

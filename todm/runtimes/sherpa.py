@@ -4,6 +4,7 @@ Missing metadata ends sherpa's process without an exception, so a bundle is chec
 sees it: every file by its sha256, and the metadata that the export wrote down. S samples.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from todm.core.errors import ArtifactError, InputError, MissingExtraError
 from todm.decode.greedy import Hypothesis
 from todm.decode.streaming import Transcript, checked_samples, tail_samples, transcript_of
 from todm.decode.tokens import SPACE, TokenTable
-from todm.runtimes.bundle import TOKENS, Bundle, Precision, open_bundle
+from todm.runtimes.bundle import BPE_VOCAB, TOKENS, Bundle, Precision, open_bundle
 from todm.runtimes.native import require_stock
 from todm.runtimes.recogniser import Recogniser, RecogniserStream
 
@@ -53,43 +54,70 @@ def _import_sherpa() -> Any:
     return sherpa_onnx
 
 
-class SherpaRecogniser(Recogniser):
-    """A bundle in sherpa-onnx's OnlineRecognizer, greedy search, no endpoint detection."""
+def sherpa_hypothesis(
+    tokens: Sequence[str],
+    times_s: Sequence[float],
+    contract: StreamContract,
+    ids: Mapping[str, int],
+) -> Hypothesis:
+    """Read sherpa's tokens and timestamps back as ids and encoder frames."""
+    frame_s = contract.subsampling * contract.features.frame_shift_ms / 1000
+    frames = tuple(round(second / frame_s) for second in times_s)
+    return Hypothesis(tuple(ids[token] for token in tokens), frames, ())
 
-    def __init__(self, bundle: Bundle, precision: Precision, threads: int) -> None:
-        check_metadata(bundle)
-        require_stock(bundle, "onnx", "sherpa-onnx")
-        files = bundle.onnx_files(precision)
-        features = bundle.contract.features
-        self._bundle = bundle
-        # sherpa shows word starts as a space where tokens.txt has U+2581.
-        self._ids = {
-            symbol.replace(SPACE, " ", 1) if symbol.startswith(SPACE) else symbol: index
-            for index, symbol in enumerate(bundle.table.symbols)
-        }
-        self._recognizer = _import_sherpa().OnlineRecognizer.from_transducer(
-            tokens=str(bundle.artifact.file(TOKENS)),
-            **{part: str(path) for part, path in files.items()},
-            num_threads=threads,
-            sample_rate=features.sample_rate_hz,
-            feature_dim=features.num_bins,
-            low_freq=features.low_freq_hz,
-            high_freq=features.high_freq_hz,
-            dither=features.dither,
-            snip_edges=features.snip_edges,
-            decoding_method="greedy_search",
-            model_type="lstm",
-        )
+
+def sherpa_ids(symbols: Sequence[str]) -> dict[str, int]:
+    """Return ids by symbol; sherpa shows word starts as a space where tokens.txt has U+2581."""
+    return {
+        symbol.replace(SPACE, " ", 1) if symbol.startswith(SPACE) else symbol: index
+        for index, symbol in enumerate(symbols)
+    }
+
+
+def _units(bundle: Bundle) -> dict[str, str]:
+    """Return the modelling unit as sherpa names it, for hotwords; a word table has no name."""
+    if BPE_VOCAB in bundle.artifact.manifest.files:
+        vocabulary = str(bundle.artifact.file(BPE_VOCAB))
+        return {"modeling_unit": "bpe", "bpe_vocab": vocabulary}
+    return {}
+
+
+def online_recognizer(
+    files: Mapping[str, Path], tokens: Path, contract: StreamContract, threads: int, **more: str
+) -> Any:
+    """Return sherpa-onnx's recogniser of three graphs: greedy search, no endpoint detection."""
+    features = contract.features
+    return _import_sherpa().OnlineRecognizer.from_transducer(
+        tokens=str(tokens),
+        **{part: str(path) for part, path in files.items()},
+        num_threads=threads,
+        sample_rate=features.sample_rate_hz,
+        feature_dim=features.num_bins,
+        low_freq=features.low_freq_hz,
+        high_freq=features.high_freq_hz,
+        dither=features.dither,
+        snip_edges=features.snip_edges,
+        decoding_method="greedy_search",
+        **more,
+    )
+
+
+class SherpaRecogniser(Recogniser):
+    """A loaded OnlineRecognizer; without a table of todm's its transcripts have no text."""
+
+    def __init__(
+        self,
+        recognizer: Any,
+        contract: StreamContract,
+        ids: Mapping[str, int],
+        table: TokenTable | None,
+    ) -> None:
+        self._recognizer, self._contract, self._ids, self._table = recognizer, contract, ids, table
 
     @property
     def contract(self) -> StreamContract:
         """How it is fed, stepped and read."""
-        return self._bundle.contract
-
-    @property
-    def table(self) -> TokenTable:
-        """The tokens."""
-        return self._bundle.table
+        return self._contract
 
     def stream(self) -> "SherpaStream":
         """Begin a stream."""
@@ -98,10 +126,8 @@ class SherpaRecogniser(Recogniser):
     def result(self, stream: Any) -> Transcript:
         """Read a sherpa stream's tokens and timestamps back as ids and encoder frames."""
         result = self._recognizer.get_result_all(stream)
-        frame_s = self.contract.subsampling * self.contract.features.frame_shift_ms / 1000
-        frames = tuple(round(second / frame_s) for second in result.timestamps)
-        ids = tuple(self._ids[symbol] for symbol in result.tokens)
-        return transcript_of(Hypothesis(ids, frames, ()), self.contract, self.table)
+        hypothesis = sherpa_hypothesis(result.tokens, result.timestamps, self._contract, self._ids)
+        return transcript_of(hypothesis, self._contract, self._table)
 
     def create(self) -> Any:
         """Return a new sherpa stream."""
@@ -145,4 +171,16 @@ class SherpaStream(RecogniserStream):
 
 def open_sherpa(path: Path, precision: Precision, threads: int) -> SherpaRecogniser:
     """Load a bundle into stock sherpa-onnx."""
-    return SherpaRecogniser(open_bundle(path), precision, threads)
+    bundle = open_bundle(path)
+    check_metadata(bundle)
+    require_stock(bundle, "onnx", "sherpa-onnx")
+    recognizer = online_recognizer(
+        bundle.onnx_files(precision),
+        bundle.artifact.file(TOKENS),
+        bundle.contract,
+        threads,
+        model_type="lstm",
+        **_units(bundle),
+    )
+    ids = sherpa_ids(bundle.table.symbols)
+    return SherpaRecogniser(recognizer, bundle.contract, ids, bundle.table)
