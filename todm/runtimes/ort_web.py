@@ -13,6 +13,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -44,13 +45,24 @@ _FLAGS = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Desk:
+    """What the server's threads and the channel share."""
+
+    folders: Mapping[str, Path]
+    requests: "queue.Queue[dict[str, Any]]" = field(default_factory=queue.Queue)
+    answers: "queue.Queue[dict[str, Any]]" = field(default_factory=queue.Queue)
+    seen: threading.Event = field(default_factory=threading.Event)
+    """The page is there and asks."""
+
+
 class _Handler(BaseHTTPRequestHandler):
     """Serves three folders, and hands requests and answers over."""
 
     protocol_version = "HTTP/1.1"
 
-    def __init__(self, channel: "PageChannel", *args: Any) -> None:
-        self._channel = channel
+    def __init__(self, desk: _Desk, *args: Any) -> None:
+        self._desk = desk
         super().__init__(*args)
 
     def do_GET(self) -> None:
@@ -58,9 +70,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != "/ask":
             self._send_file()
             return
-        self._channel.seen.set()
+        self._desk.seen.set()
         try:
-            body = json.dumps(self._channel.requests.get(timeout=_POLL_S)).encode()
+            body = json.dumps(self._desk.requests.get(timeout=_POLL_S)).encode()
         except queue.Empty:
             self._send(HTTPStatus.NO_CONTENT, b"", "application/json")
             return
@@ -69,12 +81,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Take the page's answer."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self._channel.answers.put(json.loads(body))
+        self._desk.answers.put(json.loads(body))
         self._send(HTTPStatus.OK, b"{}", "application/json")
 
     def _send_file(self) -> None:
         place, _, name = self.path.lstrip("/").partition("/")
-        folder = self._channel.folders.get(place) if place else JS
+        folder = self._desk.folders.get(place) if place else JS
         file = None if folder is None else folder / (name or "ort_web.html")
         if file is None or "/" in name or not file.is_file():
             self._send(HTTPStatus.NOT_FOUND, b"", "text/plain")
@@ -99,11 +111,8 @@ class PageChannel(Channel):
     """A page in a browser of its own."""
 
     def __init__(self, folders: Mapping[str, Path], program: str, subject: str) -> None:
-        self.folders, self._subject = folders, subject
-        self.requests: queue.Queue[dict[str, Any]] = queue.Queue()
-        self.answers: queue.Queue[dict[str, Any]] = queue.Queue()
-        self.seen = threading.Event()
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, weakref.proxy(self)))
+        self._desk, self._subject = _Desk(folders), subject
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self._desk))
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         home = tempfile.mkdtemp(prefix="todm-browser-")
@@ -114,16 +123,15 @@ class PageChannel(Channel):
              f"http://127.0.0.1:{server.server_port}/"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        self._process = process
         self._ends = weakref.finalize(self, _end, process, server, home)
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Hand the page a request and wait for its answer."""
-        if not self.seen.wait(_START_S):
+        if not self._desk.seen.wait(_START_S):
             raise ArtifactError(f"{self._subject}: the browser did not load the page")
-        self.requests.put(request)
+        self._desk.requests.put(request)
         try:
-            return self.answers.get(timeout=LIMIT_S)
+            return self._desk.answers.get(timeout=LIMIT_S)
         except queue.Empty as error:
             raise ArtifactError(f"{self._subject}: no answer after {LIMIT_S:.0f} s") from error
 
