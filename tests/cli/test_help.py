@@ -20,6 +20,7 @@ FLAGS = {
     "--resume --set",
     "search": "--config --corpus --json --out --set supernet",
     "extract": "--allow-unjudged --corpus --device --front --json --out supernet",
+    "finetune": "--config --corpus --json --out --precision --set subnet",
     "export": "--also --audio --corpus --device --json --out --precision --scan --set --target "
     "--ungated subnet",
     "transcribe": "--json --mix-down --precision --runtime --threads --times audio model",
