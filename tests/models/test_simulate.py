@@ -13,6 +13,7 @@ from todm.core.target import target_of
 from todm.decode.streaming import encode_chunks, padded_features
 from todm.export.executorch import methods_of
 from todm.export.executorch_quant import layer_names
+from todm.export.gate import with_fallbacks
 from todm.export.onnx_graph import export_onnx
 from todm.export.schemes import Workshop
 from todm.layers.fake_quant import FakeQuantLinear
@@ -48,15 +49,19 @@ def eager(model, shop):
 SCHEMES = (
     NO_SATURATION,
     NO_SATURATION.model_copy(update={"weight_type": "QUInt8"}),
-    NO_SATURATION.model_copy(update={"fallbacks": ("encoder.to_joiner", "encoder.front.project")}),
-    OnnxDynamicInt8(),
+    OnnxDynamicInt8(fallbacks=("encoder.to_joiner", "encoder.front.project")),
 )
+ALONE = ("front.project", "blocks.0.mixer.w_in", "blocks.1.mixer.w_gate", "blocks.1.ffn_out")
+
+
+def saturates(scheme):
+    isa = environment().isa
+    return not scheme.reduce_range and "avx2" in isa and "avx512_vnni" not in isa
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
 def test_computes_what_onnx_runtime_does(shop, features, scheme):
-    isa = environment().isa
-    if not scheme.reduce_range and "avx2" in isa and "avx512_vnni" not in isa:
+    if saturates(scheme):
         pytest.skip("sums of two products saturate on this CPU")
     with shop.emulated(scheme) as steps:
         wanted = encode_chunks(steps, features)
@@ -66,17 +71,33 @@ def test_computes_what_onnx_runtime_does(shop, features, scheme):
     twin = eager(simulated(shop.model, scheme), shop)
     found = encode_chunks(twin, features)
     assert deviation(plain, wanted) > 5e-3
-    # a value on the edge between two levels may fall either way
-    assert deviation(found, wanted) < 0.1 * deviation(plain, wanted)
+    # values on the edge of two levels fall either way, and layer by layer more of them are there
+    assert deviation(found, wanted) < 0.6 * deviation(plain, wanted)
     np.testing.assert_allclose(twin.predict(start), wanted_pred, atol=1e-5)
     np.testing.assert_allclose(twin.join(wanted[:1], wanted[1:2]), wanted_logits, atol=1e-4)
 
 
-def test_whole_recordings_are_rounded_chunk_by_chunk(shop, features):
-    twin = eager(simulated(shop.model, OnnxDynamicInt8()), shop)
+def alone(shop, layer):
+    """The scheme that takes one layer of the encoder."""
+    layers = shop.layers(NO_SATURATION)
+    return with_fallbacks(NO_SATURATION, [n for n in layers if n != f"encoder.{layer}"])
+
+
+@pytest.mark.parametrize("layer", ALONE)
+def test_a_layer_alone_computes_just_what_onnx_runtime_does(shop, features, layer):
+    with shop.emulated(alone(shop, layer)) as steps:
+        wanted = encode_chunks(steps, features)
+    plain = encode_chunks(eager(shop.model, shop), features)
+    found = encode_chunks(eager(simulated(shop.model, alone(shop, layer)), shop), features)
+    assert deviation(found, wanted) < 0.05 * deviation(plain, wanted)
+
+
+@pytest.mark.parametrize("layer", ALONE)
+def test_whole_recordings_are_rounded_chunk_by_chunk(shop, features, layer):
+    twin = eager(simulated(shop.model, alone(shop, layer)), shop)
     chunked, whole = encode_chunks(twin, features), twin.encode_offline(features[None])[0]
     plain = encode_chunks(eager(shop.model, shop), features)
-    assert deviation(whole[: len(chunked)], chunked) < 0.1 * deviation(plain, chunked)
+    assert deviation(whole[: len(chunked)], chunked) < 0.05 * deviation(plain, chunked)
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.__name__)
@@ -100,8 +121,9 @@ def test_every_linear_but_the_fallbacks_is_simulated(shop):
 def test_the_twin_has_the_very_weights():
     model = random_model()
     twin = simulated(model, OnnxDynamicInt8())
-    pairs = zip(model.state_dict(keep_vars=True).items(), twin.state_dict(keep_vars=True).items())
-    assert all(mine == other and a is b for (mine, a), (other, b) in pairs)
+    mine, other = model.state_dict(keep_vars=True), twin.state_dict(keep_vars=True)
+    assert list(mine) == list(other)
+    assert all(mine[name] is other[name] for name in mine)
     model.load_state_dict(random_model(seed=5).state_dict())
     x, spec = torch.randn(1, 64, 80), model.spec
     other = simulated(random_model(seed=5), OnnxDynamicInt8())
