@@ -41,8 +41,8 @@ def open_work(config: C, work: Path) -> None:
     more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
     raise ArtifactError(
         f"{work}: holds an unfinished run of another configuration ({'; '.join(named)}{more}); "
-        f"go on with its own (--config {work / CONFIG}; train-supernet also --resume), delete it, or "
-        "choose another --out"
+        f"go on with its own (--config {work / CONFIG}; train-supernet also --resume), delete it, "
+        "or choose another --out"
     )
 
 
