@@ -22,6 +22,7 @@ FLAGS = {
     "extract": "--allow-unjudged --corpus --device --front --json --out supernet",
     "export": "--also --audio --corpus --device --features --json --out --precision --scan --set "
     "--target --ungated subnet",
+    "finetune": "--config --corpus --json --out --precision --set subnet",
     "transcribe": "--json --mix-down --precision --runtime --threads --times audio model",
     "eval": "--corpus --json --max-wer --out --precision --runtime --set --split model",
     "bench": "--audio --corpus --device --json --out --set model",

@@ -57,7 +57,8 @@ prepare transcripts --path speech --out runs/corpus
 train-supernet --recipe tiny --corpus runs/corpus --set schedule.steps=3 --out runs/supernet
 search runs/supernet --set trials=3 --set population=2 --set eval_utterances=2 --out runs/front
 extract runs/supernet --front runs/front --device raspberry_pi_4 --out runs/rpi4
-export runs/rpi4 --out exports/rpi4
+finetune runs/rpi4 --set schedule.steps=2 --set schedule.warmup_steps=1 --out runs/tuned
+export runs/tuned --out exports/rpi4
 transcribe exports/rpi4 speech/test0.wav
 transcribe exports/rpi4 --runtime sherpa speech/test0.wav --json
 eval exports/rpi4 --set limit=2 --out runs/eval
@@ -99,7 +100,7 @@ def test_every_command_ends_well_and_prints_one_line(ran):
     # an untrained net hears nothing: its transcript is an empty line
     kinds = [line.split()[0] for line in done.stdout.splitlines() if line.strip()]
     made = [kind for kind in kinds if kind in ("corpus", "supernet", "front", "subnet", "bundle")]
-    assert made == ["corpus", "supernet", "front", "subnet", "bundle"]
+    assert made == ["corpus", "supernet", "front", "subnet", "subnet", "bundle"]
     assert kinds.count("report") == 3
 
 
@@ -108,7 +109,7 @@ def test_results_are_complete_artifacts_and_nothing_else_is_left(ran):
 
     _, place = ran
     assert sorted(path.name for path in (place / "runs").iterdir()) == [
-        "bench", "corpus", "eval", "front", "page", "rpi4", "supernet",
+        "bench", "corpus", "eval", "front", "page", "rpi4", "supernet", "tuned",
     ]  # fmt: skip
     for path in (*(place / "runs").iterdir(), place / "exports/rpi4"):
         load_artifact(path)

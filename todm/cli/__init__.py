@@ -19,6 +19,7 @@ from todm.cli.eval import evaluate
 from todm.cli.export import export
 from todm.cli.extract import extract
 from todm.cli.failures import guarded
+from todm.cli.finetune import finetune
 from todm.cli.forecast import app as forecast_app
 from todm.cli.prepare import prepare
 from todm.cli.profiles import profiles
@@ -34,6 +35,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "train-supernet": train_supernet,
     "search": search,
     "extract": extract,
+    "finetune": finetune,
     "export": export,
     "transcribe": transcribe,
     "eval": evaluate,

@@ -134,7 +134,7 @@ class AccuracyGate:
                 f"{last.wer_rise_bound:.2f} points (limit {self.config.max_wer_rise:g}) on "
                 f"{last.words} dev words with {len(last.scheme.fallbacks)} of "
                 f"{len(ranking)} linears in float32; leave this precision out, give a longer dev "
-                "split, or fine-tune for it"
+                "split, or fine-tune the subnet for it (todm finetune)"
             )
         if count != next(reversed(trials)):  # the last one tried is what lies in the folder
             self.workshop.write(trials[count].scheme)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from todm.core.cost_training import TrainingShape
+from todm.core.data_config import LoaderConfig
 from todm.core.shard import Shard
 from todm.core.specs import SUBSAMPLING
-from todm.data.loader import Batch
+from todm.data.loader import Batch, BatchLoader
 from todm.models.rnnt import encoder_lens
 
 
@@ -71,6 +72,28 @@ def whole(batch: Batch, front_BTD: Tensor, pred_BUE: Tensor) -> Part:
         frames=batch.features_BTF.shape[1],
         shard=batch.shard,
     )
+
+
+def mean_batch_tokens(loader: BatchLoader, config: LoaderConfig) -> float:
+    """Return the tokens of an average batch.
+
+    A task loss is divided by them, so that every token of the corpus weighs the same whatever
+    batch it falls into.
+    """
+    tokens = [len(u.tokens) for u in loader.utterances]
+    dynamic = config.max_duration_s is not None
+    utterances = len(tokens) / loader.steps_per_epoch if dynamic else config.batch_size
+    return utterances * max(1.0, sum(tokens) / len(tokens))
+
+
+def batch_tensors(batch: Batch) -> dict[str, Tensor]:
+    """Return a batch's tensors by name, to be saved."""
+    return {
+        "features": batch.features_BTF,
+        "frame_lens": batch.frame_lens_B,
+        "targets": batch.targets_BU,
+        "target_lens": batch.target_lens_B,
+    }
 
 
 def take(part: Part, rows: Sequence[int] | None) -> Part:

@@ -2,11 +2,13 @@
 
 import sys
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from todm.core.config import SupernetConfig
 from todm.core.errors import ArtifactError, ConfigError
+from todm.core.finetune_config import FinetuneConfig
 from todm.core.value import differences
 from todm.decode.tokens import TokenTable
 from todm.models.rnnt import Transducer
@@ -18,7 +20,10 @@ MOST_NAMED = 4
 """Differences that a message names before it says how many more there are."""
 
 
-def open_work(config: SupernetConfig, work: Path) -> None:
+C = TypeVar("C", SupernetConfig, FinetuneConfig)
+
+
+def open_work(config: C, work: Path) -> None:
     """Make the work folder; one that holds an unfinished run must be of this configuration.
 
     Raises:
@@ -28,7 +33,7 @@ def open_work(config: SupernetConfig, work: Path) -> None:
     if not ((work / CHECKPOINT).is_file() and (work / CONFIG).is_file()):
         config.write_json(work / CONFIG)
         return
-    there = SupernetConfig.read_json(work / CONFIG)
+    there = type(config).read_json(work / CONFIG)
     if there.deciding() == config.deciding():
         return
     found = differences(there.deciding(), config.deciding())
@@ -36,7 +41,8 @@ def open_work(config: SupernetConfig, work: Path) -> None:
     more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
     raise ArtifactError(
         f"{work}: holds an unfinished run of another configuration ({'; '.join(named)}{more}); "
-        "go on with its own by --resume, delete it, or choose another --out"
+        f"go on with its own (--config {work / CONFIG}; train-supernet also --resume), delete it, "
+        "or choose another --out"
     )
 
 

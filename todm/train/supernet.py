@@ -25,7 +25,7 @@ from todm.models.scoring import Sample, score, scoring_set
 from todm.train.distil import Outputs, Teacher, distillation, teacher_of
 from todm.train.early_stop import watched_nets
 from todm.train.lattice import LatticeForm, starts_of_rows
-from todm.train.part import Part, take, whole
+from todm.train.part import Part, batch_tensors, mean_batch_tokens, take, whole
 from todm.train.sandwich import nets_of_step, rows_of_net
 from todm.train.task import Scores, Task
 
@@ -46,10 +46,7 @@ class SupernetTask(Task[Batch]):
         self.loader = loader
         self.dev = dev
         self.table = table
-        tokens = [len(u.tokens) for u in loader.utterances]
-        dynamic = config.data.max_duration_s is not None
-        utterances = len(tokens) / loader.steps_per_epoch if dynamic else config.data.batch_size
-        self.batch_tokens = utterances * max(1.0, sum(tokens) / len(tokens))
+        self.batch_tokens = mean_batch_tokens(loader, config.data)
         self.form = LatticeForm(model, config.loss, open_backend(config.loss.backend))
         self.ledger = TrainingLedger()
         """What the steps so far took."""
@@ -69,12 +66,7 @@ class SupernetTask(Task[Batch]):
 
     def save_batch(self, batch: Batch) -> dict[str, Tensor]:
         """Return the batch's tensors."""
-        return {
-            "features": batch.features_BTF,
-            "frame_lens": batch.frame_lens_B,
-            "targets": batch.targets_BU,
-            "target_lens": batch.target_lens_B,
-        }
+        return batch_tensors(batch)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the ledger, so that a resumed run goes on counting."""
@@ -143,11 +135,7 @@ class SupernetTask(Task[Batch]):
         return outputs, lattice.objective_B
 
     def _mean_tokens(self, share: float) -> float:
-        """Return the tokens of an average batch, or of a share of one.
-
-        A task loss is divided by them, so that every token of the corpus weighs the same whatever
-        batch it falls into.
-        """
+        """Return the tokens of an average batch, or of a share of one, for a task loss."""
         return self.batch_tokens * share
 
     def _mix(
