@@ -6,7 +6,7 @@ from tiny_bundle import AUDIO_SOURCE, UNGATED, babble, random_model, write_subne
 
 from todm.core.artifact import load_artifact
 from todm.core.contract import StreamContract
-from todm.core.cost import GRAPH_OVERHEAD, bundle_bytes
+from todm.core.cost_bytes import bundle_bytes
 from todm.core.errors import ArtifactError, ConfigError, GateError, InputError
 from todm.core.quality import Quality
 from todm.core.quantization import Float32, OnnxDynamicInt8
@@ -52,11 +52,14 @@ def test_the_body_says_cost_lineage_and_form(tiny):
     json.dumps(body)
 
 
-@pytest.mark.parametrize(("form", "precision"), GRAPH_OVERHEAD)
+@pytest.mark.parametrize(
+    ("form", "precision"), [("onnx", "fp32"), ("onnx", "int8"), ("executorch", "fp32")]
+)
 def test_the_estimated_bytes_are_those_of_the_files(tiny, form, precision):
-    # measured: within 0.7 % of this bundle, within 0.2 % of eight nets of the small space
+    # Of so small a net the graph is a large part; test_bytes.py holds wider ones to 0.1 %.
     real = tiny.artifact.body["bundle_bytes"][f"{form}.{precision}"]
-    assert bundle_bytes(tiny.spec, precision, form) == pytest.approx(real, rel=0.02)
+    real -= (tiny.bundle / "tokens.txt").stat().st_size
+    assert bundle_bytes(tiny.spec, precision, form) == pytest.approx(real, rel=0.01)
 
 
 def test_every_form_was_judged_on_tokens_and_outputs(tiny):
