@@ -56,10 +56,10 @@ def test_the_body_says_cost_lineage_and_form(tiny):
     ("form", "precision"), [("onnx", "fp32"), ("onnx", "int8"), ("executorch", "fp32")]
 )
 def test_the_estimated_bytes_are_those_of_the_files(tiny, form, precision):
-    # Of so small a net the graph is a large part; test_bytes.py holds wider ones to 0.1 %.
+    # Padding and names are 0.1 % of so small a net; test_bytes.py holds wider ones to that.
     real = tiny.artifact.body["bundle_bytes"][f"{form}.{precision}"]
     real -= (tiny.bundle / "tokens.txt").stat().st_size
-    assert bundle_bytes(tiny.spec, precision, form) == pytest.approx(real, rel=0.01)
+    assert bundle_bytes(tiny.spec, precision, form) == pytest.approx(real, rel=0.002)
 
 
 def test_every_form_was_judged_on_tokens_and_outputs(tiny):

@@ -36,6 +36,10 @@ class Overhead(NamedTuple):
     """Of a scheme beyond float32: once, and for each linear map."""
 
 
+# Fitted to exports of one to three layers, 96 to 128 wide, in every form, with torch 2.13,
+# onnxruntime 1.32 and executorch 1.5.1; equal tensors, which exporters store once, were made
+# unequal. Held to 0.1 % of files from 1 MB by tests/export/test_bytes.py; names and padding are up
+# to 0.5 % of a file of 200 kB.
 OVERHEAD: dict[GraphForm, Overhead] = {
     "onnx": Overhead(
         base=7_390,
@@ -51,11 +55,11 @@ OVERHEAD: dict[GraphForm, Overhead] = {
             "out_glu": 0,
             "head_glu": 336,
             "pairs": 1_153,
-            "none": 0,
+            "none": -520,
             "taps": 2_072,
             "ahead folded": 0,
             "ahead unrolled": 527,
-            "ahead custom": 527,
+            "ahead custom": 515,
             "pgn predictor": 1_658,
         },
         scheme={
@@ -80,12 +84,12 @@ OVERHEAD: dict[GraphForm, Overhead] = {
             "out_glu": 0,
             "head_glu": 640,
             "pairs": 3_712,
-            "none": 0,
+            "none": -896,
             "taps": 3_072,
             "ahead folded": 0,
             "ahead unrolled": 600,
             "ahead custom": 600,
-            "pgn predictor": 1_700,
+            "pgn predictor": 3_968,
         },
         scheme={"fp32": (0, 0), "int8": (566, 358), "int8_static": (288, 768), "int4": (142, 414)},
     ),
