@@ -81,16 +81,10 @@ def test_onnx_files_of_the_operator(tmp_path):
     check(wide_spec(MIXERS[:1]), tmp_path, "onnx", "custom", ("fp32", "int8", "int4", "fp16"))
 
 
-@pytest.mark.parametrize(
-    "scan",
-    [
-        "custom",
-        pytest.param("folded", marks=pytest.mark.slow),
-        pytest.param("unrolled", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("scan", ["folded", "unrolled", "custom"])
 def test_executorchs_programs(tmp_path, scan):
-    precisions = ("fp32",) if scan == "custom" else SCHEMES_OF_FORM["executorch"]
+    precisions = SCHEMES_OF_FORM["executorch"] if scan == "folded" else ("fp32", "int8")
     mixers = MIXERS if scan == "folded" else MIXERS[:1]
     check(wide_spec(mixers), tmp_path, "executorch", scan, precisions)
 

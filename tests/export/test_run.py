@@ -155,11 +155,16 @@ def test_forms_of_other_weights_leave_no_bundle(tiny, tmp_path, monkeypatch):
         return {"onnx": {}}
 
     monkeypatch.setattr(export_run, "write_forms", write_wrong_forms)
+    judge, reports = export_run.check_parity, []
+    monkeypatch.setattr(
+        export_run, "check_parity", lambda *given: reports.append(judge(*given)) or reports[0]
+    )
     other = write_subnet(tmp_path / "other", random_model(seed=7))
     with pytest.raises(GateError, match=r"no bundle left: parity\.ort_vs_torch_offline.rel_rms"):
         export_run.run(other, ONNX, tiny.audio, "x", tmp_path / "b", assurance=UNGATED)
     assert [p.name for p in tmp_path.iterdir()] == ["other"]
     shutil.copytree(tiny.bundle, tmp_path / "b")
+    monkeypatch.setattr(export_run, "check_parity", lambda *_: reports[0])  # the same forms again
     with pytest.raises(GateError, match="the bundle that stood there is untouched: parity"):
         export_run.run(other, ONNX, tiny.audio, "x", tmp_path / "b", assurance=UNGATED)
     assert load_artifact(tmp_path / "b").digest == tiny.artifact.digest
