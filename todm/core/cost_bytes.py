@@ -87,7 +87,7 @@ OVERHEAD: dict[GraphForm, Overhead] = {
             "none": -896,
             "taps": 3_072,
             "ahead folded": 0,
-            "ahead unrolled": 1_792,
+            "ahead unrolled": 1_664,
             "ahead custom": 1_792,
             "pgn predictor": 3_968,
         },
