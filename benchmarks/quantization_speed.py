@@ -12,8 +12,8 @@ from todm.bench.child import bench_many
 from todm.bench.job import BenchJob
 from todm.core.artifact import Artifact, is_complete, load_artifact, write_artifact
 from todm.core.contract import contract_of
-from todm.core.cost import bundle_bytes as cost_bytes
 from todm.core.cost import num_parameters
+from todm.core.cost_bytes import bundle_bytes as cost_bytes
 from todm.core.report import Measurement, Verdict
 from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
 from todm.core.target import target_of

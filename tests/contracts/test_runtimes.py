@@ -1,12 +1,13 @@
 """The battery of every runtime: a new one adds one line to ``CASES``.
 
-Each runs in a process of its own, for sherpa-onnx ends its process when a model displeases it.
+Each runs in a process of its own, for sherpa-onnx ends its process when a model displeases it; one
+process hears all nets, for starting it takes seconds.
 """
 
 import json
 import subprocess
 import sys
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,13 @@ NEEDS = {
     "sherpa_node": (tools.node, partial(tools.node_package, "sherpa-onnx")),
     "ort_web": (tools.browser, partial(tools.node_package, "onnxruntime-web")),
 }
+NETS = {
+    "plain": (),
+    "forms": (formed_spec(),),
+    "gated": (gated_spec(),),
+    "linear": (linear_spec(), 3),
+}
+"""A tiny net, and ones with every form of the mixers."""
 
 
 def require_tools(runtime):
@@ -48,12 +56,9 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from todm.runtimes import open_recogniser
-runtime, path, precision, audio = sys.argv[1:]
-recogniser = open_recogniser(runtime, Path(path), precision)
-with np.load(audio) as stored:
-    recordings = [stored[name] for name in sorted(stored)]
+runtime, precision, *given = sys.argv[1:]
 
-def pushed(size):
+def pushed(recogniser, recordings, size):
     # all streams open at once, fed in turns
     streams = [recogniser.stream() for _ in recordings]
     for start in range(0, max(r.size for r in recordings), size):
@@ -61,24 +66,54 @@ def pushed(size):
             stream.accept(samples[start : start + size])
     return [stream.finish().to_json() for stream in streams]
 
-whole = [recogniser.transcribe(samples).to_json() for samples in recordings]
-print(json.dumps([pushed(3200), pushed(777), whole]))
+for path, audio in zip(given[::2], given[1::2]):
+    recogniser = open_recogniser(runtime, Path(path), precision)
+    with np.load(audio) as stored:
+        recordings = [stored[name] for name in sorted(stored)]
+    whole = [recogniser.transcribe(samples).to_json() for samples in recordings]
+    runs = [pushed(recogniser, recordings, 3200), pushed(recogniser, recordings, 777), whole]
+    print("heard " + json.dumps(runs), flush=True)
 """
 
 
-@pytest.fixture(
-    scope="module",
-    params=[(), (formed_spec(),), (gated_spec(),), (linear_spec(), 3)],
-    ids=["plain", "forms", "gated", "linear"],
-)
-def heard(request, tmp_path_factory):
-    """What each runtime makes of a tiny net, and of one with every form of the mixer."""
-    tiny = made(*request.param)
-    audio = tmp_path_factory.mktemp("audio") / "audio.npz"
+@cache
+def recordings_of(net):
+    tiny = made(*NETS[net])
     sizes = (80000, 61234, 41)
     recordings = [samples[:size] for samples, size in zip(tiny.audio, sizes, strict=False)]
-    recordings.append(ends_with_a_token(tiny))
-    np.savez(audio, *recordings)
+    return [*recordings, ends_with_a_token(tiny)]
+
+
+@pytest.fixture(scope="module")
+def hear_all(tmp_path_factory):
+    """Return what a runtime makes of every net: one process for all."""
+    folder = tmp_path_factory.mktemp("audio")
+    for net in NETS:
+        np.savez(folder / f"{net}.npz", *recordings_of(net))
+
+    @cache
+    def hear_all(runtime, precision):
+        given = [
+            str(path)
+            for net, which in NETS.items()
+            for path in (getattr(made(*which), CASES[runtime]), folder / f"{net}.npz")
+        ]
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, runtime, precision, *given],
+            capture_output=True, text=True, timeout=600, check=False,
+            cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+        lines = [line[6:] for line in done.stdout.splitlines() if line.startswith("heard ")]
+        return dict(zip(NETS, map(json.loads, lines), strict=False)), done.stderr
+
+    return hear_all
+
+
+@pytest.fixture(scope="module", params=NETS)
+def heard(request, hear_all):
+    """What each runtime makes of a net."""
+    net = request.param
+    tiny, recordings = made(*NETS[net]), recordings_of(net)
     offline = [
         offline_transcript(tiny.model, tiny.spec, samples, tiny.contract, tiny.table)
         for samples in recordings
@@ -86,15 +121,9 @@ def heard(request, tmp_path_factory):
 
     def hear(runtime, precision="fp32"):
         require_tools(runtime)
-        command = [sys.executable, "-c", SCRIPT, runtime, str(getattr(tiny, CASES[runtime]))]
-        done = subprocess.run(
-            [*command, precision, str(audio)],
-            capture_output=True, text=True, timeout=300, check=False,
-            cwd=Path(__file__).parents[2],
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        runs = json.loads(done.stdout.splitlines()[-1])
-        return [[Transcript.model_validate(item) for item in run] for run in runs]
+        found, said = hear_all(runtime, precision)
+        assert net in found, said
+        return [[Transcript.model_validate(item) for item in run] for run in found[net]]
 
     return hear, offline, recordings
 

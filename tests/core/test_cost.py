@@ -1,6 +1,7 @@
 """Closed-form costs against torch's own counts, and their growth with every axis."""
 
 import random
+from typing import get_args
 
 import pytest
 import torch
@@ -9,15 +10,19 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from todm.core.cost import (
-    GRAPH_OVERHEAD,
-    bundle_bytes,
+    LinearMap,
     chunk_elementwise,
     chunk_macs,
-    graph_weight_bytes,
     linear_maps,
     macs_per_audio_s,
     num_parameters,
     state_bytes,
+)
+from todm.core.cost_bytes import (
+    bundle_bytes,
+    graph_weight_bytes,
+    linear_bytes,
+    overhead_bytes,
     weight_bytes_per_audio_s,
 )
 from todm.core.specs import (
@@ -27,8 +32,10 @@ from todm.core.specs import (
     MHSSMSpec,
     PGNSpec,
     PredictorSpec,
+    ScanForm,
     SubnetSpec,
 )
+from todm.core.target import SCHEMES_OF_FORM
 from todm.export.fold import PredictorStep
 from todm.models.rnnt import Transducer
 from todm.models.slicing import num_parameters as torch_parameters
@@ -152,23 +159,48 @@ def test_fp32_bytes_are_those_of_the_tensors(seed):
     assert sum(graph_weight_bytes(spec, "fp32").values()) == 4 * total
 
 
-def test_int8_bytes_differ_by_the_linears_alone():
-    spec = random_spec(0)
-    full, small = (sum(graph_weight_bytes(spec, p).values()) for p in ("fp32", "int8"))
-    saved = sum(
-        4 * m.inputs * m.outputs - m.inputs * m.outputs - 5 * m.outputs for m in linear_maps(spec)
+@pytest.mark.parametrize("scan", ["unrolled", "custom"])
+@pytest.mark.parametrize("seed", range(8))
+def test_other_scan_forms_hold_other_constants_and_nothing_else(seed, scan):
+    spec = random_spec(seed)
+    model, frames = Transducer(spec), spec.chunk_frames
+    folded, other = (model.encoder.folds(spec, frames, form) for form in ("folded", scan))
+    more = sum(
+        sum(t.numel() for t in constants if t is not None) * sign
+        for sign, folds in ((1, other), (-1, folded))
+        for constants in folds
     )
+    sizes = [sum(graph_weight_bytes(spec, "fp32", scan=form).values()) for form in (scan, "folded")]
+    assert sizes[0] - sizes[1] == 4 * more
+
+
+@pytest.mark.parametrize(
+    ("form", "precision"),
+    [(form, precision) for form, names in SCHEMES_OF_FORM.items() for precision in names],
+)
+def test_schemes_differ_by_the_linears_alone(form, precision):
+    spec = random_spec(0)
+    full, small = (sum(graph_weight_bytes(spec, p, form).values()) for p in ("fp32", precision))
+    saved = sum(linear_bytes(m, "fp32", form) - linear_bytes(m, precision, form)
+                for m in linear_maps(spec))  # fmt: skip
     assert full - small == saved
+    wide = LinearMap("ffn", 256, 1024)
+    bits = 8 * (linear_bytes(wide, precision, form) - 4 * wide.outputs) / wide.macs
+    wanted = {"fp32": 32, "fp16": 16, "int8": 8, "int8_static": 8, "int4": 4}[precision]
+    assert wanted <= bits < wanted + 1.1
 
 
-def test_bundle_is_weights_and_affine_overhead():
+def test_every_form_adds_overhead_by_the_layer():
     spec = small_space(12).largest
-    for (form, precision), overhead in GRAPH_OVERHEAD.items():
-        weights = sum(graph_weight_bytes(spec, precision).values())
-        extra = overhead.base_bytes + 6 * overhead.per_layer_bytes
-        assert bundle_bytes(spec, precision, form) == weights + extra
+    less = spec.model_copy(update={"blocks": spec.blocks[:-1]})
+    least = spec.model_copy(update={"blocks": spec.blocks[:-2]})
+    for form, precisions in SCHEMES_OF_FORM.items():
+        for precision in precisions:
+            for scan in get_args(ScanForm):
+                sizes = [overhead_bytes(s, precision, form, scan) for s in (least, less, spec)]
+                assert 0 < sizes[1] - sizes[0] == sizes[2] - sizes[1]
     with pytest.raises(KeyError):
-        bundle_bytes(spec, "int8", "executorch")
+        bundle_bytes(spec, "fp16", "executorch")
 
 
 def test_state_bytes_are_the_flat_row():

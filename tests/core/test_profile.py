@@ -82,6 +82,11 @@ def test_a_device_gets_the_numeric_form_that_it_ships(tmp_path):
     assert [scheme.precision for scheme in asked.schemes] == ["fp32", "int4"]
     (plain,) = targets_for(load_profile("mcu_arm"), None)
     assert [scheme.precision for scheme in plain.schemes] == ["fp32"]
+    full, small = (
+        arithmetic(small_space(12).largest, p)["bundle_bytes"]
+        for p in (load_profile("mcu_arm"), profile)
+    )
+    assert small < 0.4 * full
 
 
 def test_a_path_loads_like_a_name(tmp_path):

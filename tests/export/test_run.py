@@ -6,7 +6,7 @@ from tiny_bundle import AUDIO_SOURCE, UNGATED, babble, random_model, write_subne
 
 from todm.core.artifact import load_artifact
 from todm.core.contract import StreamContract
-from todm.core.cost import GRAPH_OVERHEAD, bundle_bytes
+from todm.core.cost_bytes import bundle_bytes
 from todm.core.errors import ArtifactError, ConfigError, GateError, InputError
 from todm.core.quality import Quality
 from todm.core.quantization import Float32, OnnxDynamicInt8
@@ -52,11 +52,14 @@ def test_the_body_says_cost_lineage_and_form(tiny):
     json.dumps(body)
 
 
-@pytest.mark.parametrize(("form", "precision"), GRAPH_OVERHEAD)
+@pytest.mark.parametrize(
+    ("form", "precision"), [("onnx", "fp32"), ("onnx", "int8"), ("executorch", "fp32")]
+)
 def test_the_estimated_bytes_are_those_of_the_files(tiny, form, precision):
-    # measured: within 0.7 % of this bundle, within 0.2 % of eight nets of the small space
+    # Padding and names are 0.1 % of so small a net; test_bytes.py holds wider ones to that.
     real = tiny.artifact.body["bundle_bytes"][f"{form}.{precision}"]
-    assert bundle_bytes(tiny.spec, precision, form) == pytest.approx(real, rel=0.02)
+    real -= (tiny.bundle / "tokens.txt").stat().st_size
+    assert bundle_bytes(tiny.spec, precision, form) == pytest.approx(real, rel=0.002)
 
 
 def test_every_form_was_judged_on_tokens_and_outputs(tiny):
@@ -152,11 +155,16 @@ def test_forms_of_other_weights_leave_no_bundle(tiny, tmp_path, monkeypatch):
         return {"onnx": {}}
 
     monkeypatch.setattr(export_run, "write_forms", write_wrong_forms)
+    judge, reports = export_run.check_parity, []
+    monkeypatch.setattr(
+        export_run, "check_parity", lambda *given: reports.append(judge(*given)) or reports[0]
+    )
     other = write_subnet(tmp_path / "other", random_model(seed=7))
     with pytest.raises(GateError, match=r"no bundle left: parity\.ort_vs_torch_offline.rel_rms"):
         export_run.run(other, ONNX, tiny.audio, "x", tmp_path / "b", assurance=UNGATED)
     assert [p.name for p in tmp_path.iterdir()] == ["other"]
     shutil.copytree(tiny.bundle, tmp_path / "b")
+    monkeypatch.setattr(export_run, "check_parity", lambda *_: reports[0])  # the same forms again
     with pytest.raises(GateError, match="the bundle that stood there is untouched: parity"):
         export_run.run(other, ONNX, tiny.audio, "x", tmp_path / "b", assurance=UNGATED)
     assert load_artifact(tmp_path / "b").digest == tiny.artifact.digest

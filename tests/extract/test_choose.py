@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from todm.core.cost import bundle_bytes
+from todm.core.cost_bytes import bundle_bytes
 from todm.core.errors import InfeasibleError
 from todm.core.front import Front, FrontPoint
 from todm.core.profile import Budget, DeviceProfile

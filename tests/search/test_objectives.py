@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from todm.core.errors import ArtifactError
-from todm.core.front import Front, FrontPoint, non_dominated
+from todm.core.front import SHIPPED, Front, FrontPoint, bundle_key, non_dominated
 from todm.models.scoring import Scores
 from todm.recipes import recipe
 from todm.search.objectives import EvaluationLog, logged, minimised
@@ -98,4 +98,4 @@ def test_front_keeps_what_nothing_dominates(tmp_path):
     front = Front(points=kept, words=10)
     front.write_json(tmp_path / "front.json")
     assert Front.read_json(tmp_path / "front.json") == front
-    assert set(kept[0].bundle_bytes) == {"onnx.fp32", "onnx.int8", "executorch.fp32"}
+    assert set(kept[0].bundle_bytes) == {bundle_key(*form) for form in SHIPPED}

@@ -1,11 +1,12 @@
-"""What a recogniser costs a device: parameters, products, elementwise work, bytes.
+"""What a recogniser costs a device: parameters, products, elementwise work.
 
 Closed forms over a ``SubnetSpec``; no network is built. One MAC is one real multiply-add of a
 matrix product or a convolution, so twice the MACs are the products' FLOPs (tests hold this equal
 to torch's FlopCounterMode). Elementwise work is counted apart, in operations.
 
 The unit of inference is one chunk of L = ``spec.chunk_frames`` encoder frames (40 ms each) in the
-folded form; what each kind of mixer costs stands in ``core.cost_mixers``. The parts are those of a
+folded form; what each kind of mixer costs stands in ``core.cost_mixers``, what a bundle weighs in
+``core.cost_bytes``. The parts are those of a
 bundle: the joiner's projection of the encoder lives in the encoder's graph, that of the predictor
 in the predictor's. The joiner runs once a frame; the predictor at most once a frame (after an
 emission; the contract allows one symbol a frame), and this upper bound is what is counted.
@@ -23,34 +24,12 @@ from todm.core.specs import FRAME_MS, SUBSAMPLING, SubnetSpec
 from todm.core.value import Value
 
 Part = Literal["front", "mixers", "ffn", "encoder_out", "predictor", "predictor_out", "joiner"]
-Precision = Literal["fp32", "int8"]
-GraphForm = Literal["onnx", "executorch"]
 
 CONV_TAPS = 9
 """3 x 3 kernels of the front end."""
 FP32_BYTES = 4
-INT8_CHANNEL_BYTES = FP32_BYTES + 1
-"""Scale and zero point of an output channel of an int8 linear map."""
 NORM_OPS = 7
 """Per scalar of a LayerNorm: subtract, square, two sums, scale, gain, offset."""
-
-
-class GraphOverhead(NamedTuple):
-    """Bytes of a bundle beyond its weights, as base + per_layer * kept layers."""
-
-    base_bytes: int
-    per_layer_bytes: int
-
-
-GRAPH_OVERHEAD: dict[tuple[GraphForm, Precision], GraphOverhead] = {
-    ("onnx", "fp32"): GraphOverhead(7_900, 5_850),
-    ("onnx", "int8"): GraphOverhead(10_700, 8_930),
-    ("executorch", "fp32"): GraphOverhead(16_400, 13_500),
-}
-"""Nodes, names and shapes. Fitted to exports of eight nets of 2 to 6 layers (smallest, middle and
-largest of the small space, five between) with torch 2.13 and executorch 1.5.1: all within 0.2 %
-of their files. ``tokens.txt``, some ten bytes a symbol, is left out; extract replaces the
-estimate by what an export really weighs. One entry for each pair that an export can make."""
 
 
 class LinearMap(NamedTuple):
@@ -193,58 +172,3 @@ def macs_per_audio_s(spec: SubnetSpec) -> float:
 def state_bytes(spec: SubnetSpec) -> int:
     """Return the bytes of the flat streaming state row in float32."""
     return FP32_BYTES * spec.state_floats
-
-
-def _linear_bytes(linear: LinearMap, precision: Precision) -> int:
-    bias = FP32_BYTES * linear.outputs
-    if precision == "fp32":
-        return bias + FP32_BYTES * linear.inputs * linear.outputs
-    return bias + linear.inputs * linear.outputs + INT8_CHANNEL_BYTES * linear.outputs
-
-
-def graph_weight_bytes(
-    spec: SubnetSpec, precision: Precision
-) -> dict[Literal["encoder", "predictor", "joiner"], int]:
-    """Return the exact bytes of the weights of each graph of a bundle, the same in every form.
-
-    int8 stores linear maps as 1 byte a weight plus scale and zero point a channel; convolutions,
-    norms, feature statistics, folds, biases and embeddings stay float32.
-    """
-    floats = sum(conv_weights(spec)) + sum(spec.front.channels) + 2 * spec.front.feature_dim
-    floats += 2 * spec.model_dim * (2 * len(spec.blocks) + 1)
-    folds = [mixer_cost(block.mixer).folded_scalars(spec.chunk_frames) for block in spec.blocks]
-    floats += sum(folds)
-    encoder, predictor, joiner = FP32_BYTES * floats, FP32_BYTES * predictor_cost(spec).scalars, 0
-    for linear in linear_maps(spec):
-        size = _linear_bytes(linear, precision)
-        match linear.part:
-            case "predictor" | "predictor_out":
-                predictor += size
-            case "joiner":
-                joiner += size
-            case _:
-                encoder += size
-    return {"encoder": encoder, "predictor": predictor, "joiner": joiner}
-
-
-def bundle_bytes(spec: SubnetSpec, precision: Precision, form: GraphForm = "onnx") -> int:
-    """Return the estimated bytes of a bundle in one numeric form: weights plus graph overhead.
-
-    Raises:
-        KeyError: no export makes that form in that precision.
-    """
-    overhead = GRAPH_OVERHEAD[form, precision]
-    weights = sum(graph_weight_bytes(spec, precision).values())
-    return weights + overhead.base_bytes + overhead.per_layer_bytes * len(spec.blocks)
-
-
-def weight_bytes_per_audio_s(spec: SubnetSpec, precision: Precision) -> float:
-    """Return the weight bytes read per second of audio.
-
-    Once a chunk for the encoder; once a frame for the joiner and (at most) the predictor, of
-    whose tables only the rows of the context are read.
-    """
-    sizes = graph_weight_bytes(spec, precision)
-    unread = FP32_BYTES * predictor_cost(spec).unread_scalars
-    per_frame = sizes["predictor"] - unread + sizes["joiner"]
-    return (sizes["encoder"] + spec.chunk_frames * per_frame) / chunk_s(spec)

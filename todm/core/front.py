@@ -5,14 +5,9 @@ from typing import Self
 
 from pydantic import Field
 
-from todm.core.cost import (
-    GRAPH_OVERHEAD,
-    GraphForm,
-    Precision,
-    bundle_bytes,
-    macs_per_audio_s,
-    num_parameters,
-)
+from todm.core.cost import macs_per_audio_s, num_parameters
+from todm.core.cost_bytes import GraphForm, bundle_bytes
+from todm.core.quantization import PrecisionName
 from todm.core.specs import SubnetSpec
 from todm.core.value import Value
 
@@ -20,6 +15,13 @@ FRONT_FILE = "front.json"
 """The non-dominated points, in the front artifact."""
 TRIALS_FILE = "trials.json"
 """Every evaluated point, in the order of evaluation."""
+SHIPPED: tuple[tuple[GraphForm, PrecisionName], ...] = (
+    ("onnx", "fp32"),
+    ("onnx", "int8"),
+    ("executorch", "fp32"),
+    ("executorch", "int8"),
+)
+"""What a device profile may ask for."""
 
 
 class FrontPoint(Value):
@@ -50,7 +52,7 @@ class FrontPoint(Value):
             macs_per_audio_s=macs_per_audio_s(spec),
             bundle_bytes={
                 bundle_key(form, precision): bundle_bytes(spec, precision, form)
-                for form, precision in GRAPH_OVERHEAD
+                for form, precision in SHIPPED
             },
             num_parameters=num_parameters(spec),
         )
@@ -64,7 +66,7 @@ class Front(Value):
     """Reference words that the WERs were counted over."""
 
 
-def bundle_key(form: GraphForm, precision: Precision) -> str:
+def bundle_key(form: GraphForm, precision: PrecisionName) -> str:
     """Return the key of ``FrontPoint.bundle_bytes``."""
     return f"{form}.{precision}"
 

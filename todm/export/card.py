@@ -8,7 +8,7 @@ from todm.core.contract import StreamContract
 from todm.core.quality import Quality
 from todm.core.quantization import PrecisionName
 from todm.core.report import Report
-from todm.export.card_facts import Facts, choice_rows, front_matter, results_table
+from todm.export.card_facts import Facts, choice_rows, front_matter, gate_results, results_table
 from todm.export.card_quality import quality_section
 from todm.export.card_table import table
 from todm.runtimes.bundle import CARD, pte_name
@@ -38,6 +38,8 @@ def write_card(
         facts: What was measured and told since; None: nothing.
     """
     facts = facts or Facts(data=_data(body))
+    measured = gate_results(quality, facts.data)
+    facts = facts.model_copy(update={"results": (*facts.results, *measured)})
     tags = [*TAGS, *_tags(body["forms"])]
     sections = [
         front_matter(name, tags, facts) + f"# {name}",

@@ -11,13 +11,16 @@ from typing import Any
 from todm.core.artifact import Artifact
 from todm.core.contract import StreamContract
 from todm.core.errors import ArtifactError
+from todm.core.quality import Quality
 from todm.core.report import Report
+from todm.core.target import Form
 from todm.core.value import Value
 
 TASK = "automatic-speech-recognition"
 REPORT = "report.json"
 _METRICS = {"wer": "WER", "latency_ms.p95": "latency p95", "rtf": "RTF", "peak_ram_bytes": "RAM"}
 """Figures of a report that a card shows, by the names that people know."""
+_RUNTIMES: dict[Form, str] = {"onnx": "ort", "executorch": "executorch"}
 TIERS_MS = ((160, "low"), (480, "medium"))
 """Longest chunk of each latency tier; a longer one is ``high``."""
 
@@ -80,6 +83,27 @@ def results_of(report: Artifact, model: Artifact, data: str) -> list[Result]:
         # an evaluation's real-time factor is a by-product
         if m.name in _METRICS and (m.name != "rtf" or kind == "bench")
     ]
+
+
+def gate_results(quality: Quality, data: str) -> tuple[Result, ...]:
+    """Return the word error rates on dev that the accuracy gate measured at export."""
+    found: dict[tuple[str, str], Result] = {}
+    for record in quality.gate:
+        wers = {"fp32": record.wer_fp32, record.scheme.precision: record.wer}
+        for precision, wer in wers.items():
+            if wer is not None and record.name not in quality.withheld:
+                found[record.form, precision] = Result(
+                    metric="wer",
+                    value=wer,
+                    unit="%",
+                    n=record.words,
+                    dataset=data,
+                    split="dev",
+                    runtime=_RUNTIMES[record.form],
+                    precision=precision,
+                    isa=record.isa,
+                )
+    return tuple(found.values())
 
 
 def front_matter(name: str, tags: Sequence[str], facts: Facts) -> str:

@@ -233,6 +233,7 @@ def _without_gemms(source: Path) -> Any:
 
     plain = ONNXModel(import_onnx().load(str(source)))
     plain.replace_gemm_with_matmul()
+    plain.clean_initializers()  # a Gemm's weight, which its product holds transposed
     return plain
 
 

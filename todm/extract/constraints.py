@@ -9,12 +9,13 @@ chunk_latency_p95_ms, rtf, peak_ram_bytes measured, and judged for the device on
 
 from collections.abc import Iterable, Mapping
 
-from todm.core.cost import GraphForm, bundle_bytes, graph_weight_bytes, macs_per_audio_s
+from todm.core.cost import macs_per_audio_s
+from todm.core.cost_bytes import GraphForm, bundle_bytes, graph_weight_bytes
 from todm.core.errors import InfeasibleError
 from todm.core.profile import BUDGET_UNITS, TIMED_BUDGETS, DeviceProfile
 from todm.core.report import Verdict, judge
 from todm.core.space import SearchSpace
-from todm.core.specs import SubnetSpec
+from todm.core.specs import ScanForm, SubnetSpec
 
 Values = Mapping[str, float]
 """Figures of a subnet by the name of the budget that they meet or not."""
@@ -23,6 +24,11 @@ Values = Mapping[str, float]
 def graph_form(profile: DeviceProfile) -> GraphForm:
     """Return the form of bundle that a profile's runtime loads."""
     return "executorch" if profile.runtime == "executorch" else "onnx"
+
+
+def scan_form(profile: DeviceProfile) -> ScanForm:
+    """Return the form of the scan that an export for the profile takes by itself."""
+    return "custom" if "todm.SsmScan" in profile.allowed_ops else "folded"
 
 
 def suits(spec: SubnetSpec, profile: DeviceProfile) -> bool:
@@ -57,15 +63,17 @@ def smallest_for(space: SearchSpace, profile: DeviceProfile) -> SubnetSpec:
 
 def arithmetic(spec: SubnetSpec, profile: DeviceProfile) -> dict[str, float]:
     """Return what arithmetic alone says of a subnet on a device."""
+    form, scan = graph_form(profile), scan_form(profile)
     return {
         "macs_per_audio_s": macs_per_audio_s(spec),
-        "bundle_bytes": float(bundle_bytes(spec, profile.numeric, graph_form(profile))),
+        "bundle_bytes": float(bundle_bytes(spec, profile.numeric, form, scan)),
     }
 
 
 def least(spec: SubnetSpec, profile: DeviceProfile) -> dict[str, float]:
     """Return what a subnet needs at the very least: its bundle is no smaller than its weights."""
-    weights = graph_weight_bytes(spec, profile.numeric)
+    form, scan = graph_form(profile), scan_form(profile)
+    weights = graph_weight_bytes(spec, profile.numeric, form, scan)
     return {**arithmetic(spec, profile), "bundle_bytes": float(sum(weights.values()))}
 
 
