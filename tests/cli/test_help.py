@@ -20,8 +20,8 @@ FLAGS = {
     "--resume --set",
     "search": "--config --corpus --json --out --set supernet",
     "extract": "--allow-unjudged --corpus --device --front --json --out supernet",
-    "export": "--also --audio --corpus --device --features --json --out --precision --scan --set "
-    "--target --ungated subnet",
+    "export": "--also --audio --corpus --device --features --json --no-features --out --precision "
+    "--scan --set --target --ungated subnet",
     "finetune": "--config --corpus --json --out --precision --set subnet",
     "transcribe": "--json --mix-down --precision --runtime --threads --times audio model",
     "eval": "--corpus --json --max-wer --out --precision --runtime --set --split model",

@@ -9,8 +9,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LINE = re.compile(r"^(?P<name>[a-z0-9-]+)==(?P<version>[^\s;+]+)( ; python_version .*)?$")
-NOT_LOCKED = ("k2", "torchaudio", "baselines")
-"""Extras whose wheels want another Python, torch's CUDA build or another scipy."""
+NOT_LOCKED = ("k2", "torchaudio", "baselines", "coreml", "ethosu")
+"""Extras whose wheels want another Python, torch's CUDA build, another scipy or numpy; coremltools
+is for another machine."""
 GPU_PACKAGES = ("nvidia", "triton", "cuda", "cupy", "pytorch-triton")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_bundle import formed_spec, gated_spec, linear_spec, made
+from tiny_bundle import LONG, formed_spec, gated_spec, linear_spec, made
 
 from todm.core.errors import MissingToolError
 from todm.decode.greedy import first_mismatch
@@ -37,7 +37,7 @@ NETS = {
     "plain": (),
     "forms": (formed_spec(),),
     "gated": (gated_spec(),),
-    "linear": (linear_spec(), 3),
+    "linear": (linear_spec(), 3, LONG),
 }
 """A tiny net, and ones with every form of the mixers."""
 

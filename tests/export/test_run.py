@@ -28,8 +28,8 @@ def test_the_bundle_holds_what_a_device_needs(tiny):
     assert set(artifact.manifest.files) == {
         *(f"{part}{kind}.onnx" for part in ("encoder", "decoder", "joiner")
           for kind in ("", ".int8")),
-        "model.pte", "tokens.txt", "token_table.json", "contract.json", "spec.json",
-        "parity.json", "quality.json", "README.md",
+        "features.onnx", "model.pte", "tokens.txt", "token_table.json", "contract.json",
+        "spec.json", "parity.json", "quality.json", "README.md",
     }  # fmt: skip
     assert artifact.manifest.parents == {"subnet": load_artifact(tiny.subnet).digest}
     assert SubnetSpec.read_json(artifact.file("spec.json")) == tiny.spec
@@ -77,7 +77,7 @@ def test_every_form_was_judged_on_tokens_and_outputs(tiny):
 
 def test_the_card_names_figures_and_limits(tiny):
     card = (tiny.bundle / "README.md").read_text("utf-8")
-    assert card.startswith("---\nlibrary_name: todm\n")
+    assert card.startswith('---\nlibrary_name: "todm"\n')
     for text in (AUDIO_SOURCE, "tokens.ort_vs_torch_offline", "corpus", "int8", "MACs"):
         assert text in card
 
