@@ -76,7 +76,10 @@ def linear_spec():
     mixers = (
         LSSLSpec(num_heads=4, head_dim=4, state_dim=4),
         LSSLSpec(num_heads=7, head_dim=4, state_dim=2, learn="fixed", gating="none"),
-        LSSLSpec(num_heads=2, head_dim=4, state_dim=9, learn="dt", state="lagt", alpha=1.0),
+        # a LagT that is slow as well as long would settle after minutes only (docs/lssl.md)
+        LSSLSpec(
+            num_heads=2, head_dim=4, state_dim=9, learn="dt", state="lagt", alpha=1.0, dt_min=0.1
+        ),
     )
     blocks = tuple(
         block.model_copy(update={"mixer": mixer})

@@ -8,7 +8,7 @@ from typing import Literal
 from todm.core.artifact import Artifact, load_artifact, write_artifact
 from todm.core.profile import DeviceProfile
 from todm.core.report import Report
-from todm.core.target import ExportTarget, target_of, targets_for
+from todm.core.target import ExportTarget, Form, target_of, targets_for
 from todm.evaluate.forecast import (
     ForecastEvalConfig,
     evaluate,
@@ -74,7 +74,9 @@ def export_to(
     if profile is not None:
         targets: Sequence[ExportTarget] = targets_for(profile, target)
     else:
-        forms = ("onnx", "executorch") if target == "both" else (target or "onnx",)
+        forms: tuple[Form, ...] = (
+            ("onnx", "executorch") if target == "both" else (target or "onnx",)
+        )
         targets = [target_of(form, ("fp32",)) for form in forms]
     return export_run(model, targets, out, profile=profile)
 
