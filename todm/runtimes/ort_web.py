@@ -6,14 +6,13 @@ bundle's ``features.onnx``, chunk rule and search in JavaScript.
 
 import json
 import os
-import queue
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -45,15 +44,56 @@ _FLAGS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
 class _Desk:
-    """What the server's threads and the channel share."""
+    """What the server's threads and the channel share: one request at a time, and its answer.
 
-    folders: Mapping[str, Path]
-    requests: "queue.Queue[dict[str, Any]]" = field(default_factory=queue.Queue)
-    answers: "queue.Queue[dict[str, Any]]" = field(default_factory=queue.Queue)
-    seen: threading.Event = field(default_factory=threading.Event)
-    """The page is there and asks."""
+    A connection may break at any moment, so a request lies here until it is answered: whoever asks
+    is handed it, again if need be, and the page answers again what it has answered before.
+    """
+
+    def __init__(self, folders: Mapping[str, Path]) -> None:
+        self.folders = folders
+        self.seen = threading.Event()
+        """The page is there and asks."""
+        self._changed = threading.Condition()
+        self._number = 0
+        self._open: dict[str, Any] | None = None
+        self._answer: dict[str, Any] = {}
+
+    def ask(self, request: dict[str, Any], limit_s: float) -> dict[str, Any] | None:
+        """Lay a request down and wait for its answer; None is none in time."""
+        with self._changed:
+            self._number += 1
+            self._open = request | {"number": self._number}
+            self._changed.notify_all()
+            if not self._changed.wait_for(lambda: self._open is None, limit_s):
+                return None
+            return self._answer
+
+    def next(self) -> dict[str, Any] | None:
+        """Return the open request, or None when there is none for a while."""
+        self.seen.set()
+        with self._changed:
+            self._changed.wait_for(lambda: self._open is not None, _POLL_S)
+            return self._open
+
+    def take(self, answer: dict[str, Any]) -> None:
+        """Take the answer of the open request; of an earlier one it is a repetition."""
+        with self._changed:
+            if self._open is not None and answer.pop("number") == self._number:
+                self._open, self._answer = None, answer
+                self._changed.notify_all()
+
+
+class _Server(ThreadingHTTPServer):
+    """A server that is silent about connections that break."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Show what is an error of ours."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -70,18 +110,16 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != "/ask":
             self._send_file()
             return
-        self._desk.seen.set()
-        try:
-            body = json.dumps(self._desk.requests.get(timeout=_POLL_S)).encode()
-        except queue.Empty:
+        request = self._desk.next()
+        if request is None:
             self._send(HTTPStatus.NO_CONTENT, b"", "application/json")
             return
-        self._send(HTTPStatus.OK, body, "application/json")
+        self._send(HTTPStatus.OK, json.dumps(request).encode(), "application/json")
 
     def do_POST(self) -> None:
         """Take the page's answer."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self._desk.answers.put(json.loads(body))
+        self._desk.take(json.loads(body))
         self._send(HTTPStatus.OK, b"{}", "application/json")
 
     def _send_file(self) -> None:
@@ -112,15 +150,15 @@ class PageChannel(Channel):
 
     def __init__(self, folders: Mapping[str, Path], program: str, subject: str) -> None:
         self._desk, self._subject = _Desk(folders), subject
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self._desk))
-        server.daemon_threads = True
+        server = _Server(("127.0.0.1", 0), partial(_Handler, self._desk))
+        self.address = f"http://127.0.0.1:{server.server_port}/"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         home = tempfile.mkdtemp(prefix="todm-browser-")
         # Chromium's sandbox refuses to run as root; the page comes from this process alone.
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
         process = subprocess.Popen(
             [program, *_FLAGS, *sandbox, f"--user-data-dir={home}",
-             f"http://127.0.0.1:{server.server_port}/"],
+             self.address],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         self._ends = weakref.finalize(self, _end, process, server, home)
@@ -129,11 +167,10 @@ class PageChannel(Channel):
         """Hand the page a request and wait for its answer."""
         if not self._desk.seen.wait(_START_S):
             raise ArtifactError(f"{self._subject}: the browser did not load the page")
-        self._desk.requests.put(request)
-        try:
-            return self._desk.answers.get(timeout=LIMIT_S)
-        except queue.Empty as error:
-            raise ArtifactError(f"{self._subject}: no answer after {LIMIT_S:.0f} s") from error
+        answer = self._desk.ask(request, LIMIT_S)
+        if answer is None:
+            raise ArtifactError(f"{self._subject}: no answer after {LIMIT_S:.0f} s")
+        return answer
 
 
 def _end(process: "subprocess.Popen[bytes]", server: ThreadingHTTPServer, home: str) -> None:
