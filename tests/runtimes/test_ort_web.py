@@ -1,4 +1,4 @@
-"""The channel to a page, spoken to as a browser does; the page itself is in the contract battery."""
+"""The channel to a page, spoken to as a browser does; the page is in the contract battery."""
 
 import json
 import shutil
