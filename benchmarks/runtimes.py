@@ -116,6 +116,8 @@ def table(report: Report) -> str:
         "aarch64 by qemu-user, cortex-a76.\n\n"
         "| bundle | precision | runtime | tokens | WER | note |\n|---|---|---|---|---|---|\n"
         + "\n".join(rows)
+        + "\n\n| figure | value | unit | n |\n|---|---|---|---|\n"
+        + "\n".join(f"| {m.name} | {m.value:.7g} | {m.unit} | {m.n} |" for m in report.measurements)
         + "\n"
     )
 

@@ -4,9 +4,11 @@ The page runs ``js/todm_web.mjs``, the very reader that a web site would use: fe
 bundle's ``features.onnx``, chunk rule and search in JavaScript.
 """
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -40,7 +42,7 @@ _TYPES = {
 _FLAGS = (
     "--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-extensions",
-    "--disable-dev-shm-usage", "--disable-background-timer-throttling",
+    "--disable-dev-shm-usage", "--disable-breakpad", "--disable-background-timer-throttling",
 )  # fmt: skip
 
 
@@ -160,6 +162,7 @@ class PageChannel(Channel):
             [program, *_FLAGS, *sandbox, f"--user-data-dir={home}",
              self.address],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )  # fmt: skip
         self._ends = weakref.finalize(self, _end, process, server, home)
 
@@ -174,11 +177,12 @@ class PageChannel(Channel):
 
 
 def _end(process: "subprocess.Popen[bytes]", server: ThreadingHTTPServer, home: str) -> None:
-    process.terminate()
-    try:
-        process.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        process.kill()
+    """End the browser with all of its processes, the server and the profile."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=10)
     server.shutdown()
     shutil.rmtree(home, ignore_errors=True)
 
