@@ -23,8 +23,8 @@ from ssm_forms import in_turns, measured, table
 from torch import Tensor, nn
 
 from todm.core.lssl import LSSLLayerSpec
+from todm.core.mixer_specs import LSSLSpec, MHSSMSpec
 from todm.core.report import Measurement, Report, environment
-from todm.core.specs import LSSLSpec, MHSSMSpec
 from todm.core.target import target_of
 from todm.export.onnx_graph import check_graph
 from todm.export.quiet import quiet_exporter

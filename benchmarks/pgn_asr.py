@@ -19,9 +19,10 @@ from trials_cli import parser, run_benchmark
 
 from todm.core.config import SupernetConfig
 from todm.core.cost import chunk_macs, macs_per_audio_s, num_parameters, state_bytes
+from todm.core.mixer_specs import PGNSpec
 from todm.core.report import Measurement
 from todm.core.space import SearchSpace
-from todm.core.specs import PGNSpec, PredictorSpec, SubnetSpec
+from todm.core.specs import PredictorSpec, SubnetSpec
 
 REFERENCE = "reference"
 ALONE = ("sandwich.num_random=0", "sandwich.smallest=0", "distill.mode=none")

@@ -14,8 +14,9 @@ from todm.core.artifact import Artifact, is_complete, load_artifact, write_artif
 from todm.core.contract import contract_of
 from todm.core.cost import num_parameters
 from todm.core.cost_bytes import bundle_bytes as cost_bytes
+from todm.core.mixer_specs import MHSSMSpec
 from todm.core.report import Measurement, Verdict
-from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
+from todm.core.specs import BlockSpec, PredictorSpec, SubnetSpec
 from todm.core.target import target_of
 from todm.decode.tokens import BLANK, TokenTable, write_tokens_txt
 from todm.export.assure import write_ungated

@@ -14,7 +14,7 @@ import torch
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
-from todm.core.specs import ScanForm
+from todm.core.mixer_specs import ScanForm
 from todm.export.onnx_graph import strip_notes
 from todm.export.quiet import quiet_exporter
 from todm.kernels.ssm import Modes, kernel, ssm_scan_ref

@@ -25,10 +25,11 @@ from torch import Tensor
 
 from todm.core.contract import contract_of
 from todm.core.cost_mixers import TOEPLITZ_MAX_FRAMES
+from todm.core.mixer_specs import ScanForm
 from todm.core.report import Measurement, Report, environment
 from todm.core.rng import derive_seed
 from todm.core.space import SearchSpace
-from todm.core.specs import ScanForm, SubnetSpec
+from todm.core.specs import SubnetSpec
 from todm.core.target import target_of
 from todm.decode.steps import TransducerSteps
 from todm.export.executorch import export_pte

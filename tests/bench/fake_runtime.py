@@ -12,8 +12,9 @@ import numpy as np
 
 from todm.core.artifact import write_artifact
 from todm.core.contract import StreamContract, contract_of
+from todm.core.mixer_specs import MHSSMSpec
 from todm.core.profile import Budget, DeviceProfile
-from todm.core.specs import BlockSpec, FrontSpec, MHSSMSpec, PredictorSpec, SubnetSpec
+from todm.core.specs import BlockSpec, FrontSpec, PredictorSpec, SubnetSpec
 from todm.decode.steps import TransducerSteps
 from todm.decode.tokens import BLANK, TokenTable, write_tokens_txt
 from todm.runtimes import RUNTIMES

@@ -6,8 +6,8 @@ import lssl_scaling
 import pytest
 import torch
 
+from todm.core.mixer_specs import LSSLSpec
 from todm.core.report import Report
-from todm.core.specs import LSSLSpec
 from todm.layers.lssl_mixer import LSSLMixer
 
 

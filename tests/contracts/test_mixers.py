@@ -9,16 +9,8 @@ from torch import Tensor
 
 from todm.core.contract import state_parts
 from todm.core.cost_mixers import TOEPLITZ_MAX_FRAMES
-from todm.core.specs import (
-    BlockSpec,
-    FrontSpec,
-    LSSLSpec,
-    MHSSMSpec,
-    MixerSpec,
-    PGNSpec,
-    PredictorSpec,
-    SubnetSpec,
-)
+from todm.core.mixer_specs import LSSLSpec, MHSSMSpec, MixerSpec, PGNSpec
+from todm.core.specs import BlockSpec, FrontSpec, PredictorSpec, SubnetSpec
 from todm.layers.block import Block
 from todm.layers.mhssm import MHSSM
 from todm.layers.mixer import Lookahead

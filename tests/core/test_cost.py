@@ -25,16 +25,8 @@ from todm.core.cost_bytes import (
     overhead_bytes,
     weight_bytes_per_audio_s,
 )
-from todm.core.specs import (
-    BlockSpec,
-    FrontSpec,
-    LSSLSpec,
-    MHSSMSpec,
-    PGNSpec,
-    PredictorSpec,
-    ScanForm,
-    SubnetSpec,
-)
+from todm.core.mixer_specs import LSSLSpec, MHSSMSpec, PGNSpec, ScanForm
+from todm.core.specs import BlockSpec, FrontSpec, PredictorSpec, SubnetSpec
 from todm.core.target import SCHEMES_OF_FORM
 from todm.export.fold import PredictorStep
 from todm.models.rnnt import Transducer

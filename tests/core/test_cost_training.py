@@ -15,7 +15,8 @@ from todm.core.cost_training import (
     step_macs,
     training_macs,
 )
-from todm.core.specs import BlockSpec, LSSLSpec, MHSSMSpec, PGNSpec, PredictorSpec, SubnetSpec
+from todm.core.mixer_specs import LSSLSpec, MHSSMSpec, PGNSpec
+from todm.core.specs import BlockSpec, PredictorSpec, SubnetSpec
 from todm.kernels import ssm
 from todm.losses.simple_transducer import simple_transducer_loss
 from todm.models.rnnt import Transducer

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from todm.core.errors import ConfigError
+from todm.core.mixer_specs import MHSSMSpec, PGNSpec
 from todm.core.space import SearchSpace, spread_order
-from todm.core.specs import BlockSpec, MHSSMSpec, PGNSpec, PredictorSpec, SubnetSpec
+from todm.core.specs import BlockSpec, PredictorSpec, SubnetSpec
 from todm.recipes.spaces import small_space
 
 

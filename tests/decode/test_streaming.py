@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from todm.core.contract import contract_of
 from todm.core.errors import DataError, InputError
-from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
+from todm.core.mixer_specs import MHSSMSpec
+from todm.core.specs import BlockSpec, PredictorSpec, SubnetSpec
 from todm.decode.streaming import (
     StreamingDecoder,
     encode_chunks,

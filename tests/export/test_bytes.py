@@ -10,8 +10,9 @@ from tiny_bundle import SYMBOLS, random_model, recordings
 
 from todm.core.contract import contract_of
 from todm.core.cost_bytes import bundle_bytes
+from todm.core.mixer_specs import LSSLSpec, MHSSMSpec, PGNSpec
 from todm.core.quantization import OnnxStaticInt8, SchemeSettings, XnnpackStaticInt8
-from todm.core.specs import BlockSpec, LSSLSpec, MHSSMSpec, PGNSpec, PredictorSpec, SubnetSpec
+from todm.core.specs import BlockSpec, PredictorSpec, SubnetSpec
 from todm.core.target import SCHEMES_OF_FORM, target_of
 from todm.export.assure import write_ungated
 from todm.export.forms import bundle_bytes as file_bytes

@@ -25,9 +25,10 @@ from tiny_bundle import (
 from todm.core.contract import contract_of
 from todm.core.cost_mixers import mixer_cost
 from todm.core.errors import ConfigError, TodmError
+from todm.core.mixer_specs import MHSSMSpec
 from todm.core.profile import AllowedOp, DeviceProfile, load_profile, shipped_profiles
 from todm.core.quantization import ExportConfig, Float32
-from todm.core.specs import BlockSpec, MHSSMSpec
+from todm.core.specs import BlockSpec
 from todm.core.target import ExportTarget, target_of, targets_for
 from todm.decode.streaming import encode_chunks, padded_features
 from todm.export.onnx_graph import check_graph, export_onnx

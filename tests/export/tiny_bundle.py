@@ -12,8 +12,9 @@ import torch
 
 from todm.core.artifact import write_artifact
 from todm.core.contract import contract_of
+from todm.core.mixer_specs import LSSLSpec, MHSSMSpec, PGNSpec
 from todm.core.quantization import GateConfig
-from todm.core.specs import BlockSpec, LSSLSpec, MHSSMSpec, PGNSpec, PredictorSpec, SubnetSpec
+from todm.core.specs import BlockSpec, PredictorSpec, SubnetSpec
 from todm.core.target import target_of
 from todm.decode.tokens import TokenTable
 from todm.export.assure import Assurance

@@ -16,8 +16,8 @@ from todm.core.artifact import load_artifact
 from todm.core.errors import ArtifactError, ConfigError, DataError, GateError, MissingExtraError
 from todm.core.forecast_config import ForecastConfig, ForecastTraining, SeriesConfig
 from todm.core.forecaster_spec import GRUSpec, TPGNSpec
+from todm.core.model_spec import read_model_spec
 from todm.core.profile import load_profile
-from todm.core.specs import read_model_spec
 from todm.evaluate.forecast import ForecastEvalConfig
 from todm.evaluate.library_forecasts import library_forecast, library_models
 from todm.export import forecast as export_module

@@ -5,7 +5,8 @@ import torch
 
 from todm.core.config import DropoutConfig
 from todm.core.cost import chunk_macs
-from todm.core.specs import BlockSpec, MHSSMSpec, SubnetSpec
+from todm.core.mixer_specs import MHSSMSpec
+from todm.core.specs import BlockSpec, SubnetSpec
 from todm.layers.block import Block
 from todm.layers.dropout import DropoutPlan, dropout_plan
 from todm.recipes.spaces import small_space

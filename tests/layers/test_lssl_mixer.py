@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from todm.core.errors import ConfigError
-from todm.core.specs import LSSLSpec
+from todm.core.mixer_specs import LSSLSpec
 from todm.kernels.hippo import legs
 from todm.kernels.lssl import discretise_ref, krylov
 from todm.layers.lssl_mixer import LSSLMixer

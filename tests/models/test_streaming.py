@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
+from todm.core.mixer_specs import MHSSMSpec
+from todm.core.specs import BlockSpec, PredictorSpec, SubnetSpec
 from todm.models.rnnt import GreedyTokens, Transducer, encoder_lens, greedy_batch
 
 FRAMES = 48  # encoder frames: 192 fbank frames

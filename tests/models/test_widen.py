@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+from todm.core.mixer_specs import LSSLSpec, MHSSMSpec, PGNSpec
 from todm.core.space import SearchSpace, spread_order
-from todm.core.specs import BlockSpec, LSSLSpec, MHSSMSpec, PGNSpec, PredictorSpec, SubnetSpec
+from todm.core.specs import BlockSpec, PredictorSpec, SubnetSpec
 from todm.models.rnnt import Transducer
 from todm.models.widen import VOCABULARY, adopt, fixed_differences
 

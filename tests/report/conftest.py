@@ -7,10 +7,11 @@ import pytest
 from todm.core.artifact import write_artifact
 from todm.core.cost import chunk_macs, chunk_s
 from todm.core.front import FRONT_FILE, TRIALS_FILE, Front, FrontPoint, non_dominated
+from todm.core.mixer_specs import MHSSMSpec
 from todm.core.profile import load_profile
 from todm.core.report import Measurement, Report, Verdict, environment
 from todm.core.space import SearchSpace, spread_order
-from todm.core.specs import BlockSpec, MHSSMSpec, PredictorSpec, SubnetSpec
+from todm.core.specs import BlockSpec, PredictorSpec, SubnetSpec
 from todm.report.run import ReportSources
 from todm.report.sources import DeviceSources
 

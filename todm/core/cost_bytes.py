@@ -11,8 +11,9 @@ from typing import Literal, NamedTuple, assert_never
 from todm.core.cost import FP32_BYTES, LinearMap, chunk_s, conv_weights, linear_maps
 from todm.core.cost_mixers import mixer_cost
 from todm.core.cost_predictors import predictor_cost
+from todm.core.mixer_specs import LSSLSpec, MHSSMSpec, MixerSpec, PGNSpec, ScanForm
 from todm.core.quantization import OnnxInt4, PrecisionName, Xnnpack8da4w
-from todm.core.specs import LSSLSpec, MHSSMSpec, MixerSpec, PGNSpec, ScanForm, SubnetSpec
+from todm.core.specs import SubnetSpec
 
 FP16_BYTES = 2
 GEMM_PARTS = ("predictor", "predictor_out", "joiner")

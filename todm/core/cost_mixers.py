@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import assert_never
 
-from todm.core.specs import LSSLSpec, MHSSMSpec, MixerSpec, PGNSpec, ScanForm
+from todm.core.mixer_specs import LSSLSpec, MHSSMSpec, MixerSpec, PGNSpec, ScanForm
 
 ACTIVATION_OPS = 2
 """Per scalar of a SiLU (sigmoid, multiply), or of a gate."""

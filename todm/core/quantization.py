@@ -13,7 +13,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from todm.core.specs import ScanForm
+from todm.core.mixer_specs import ScanForm
 from todm.core.value import Value
 
 PrecisionName = Literal["fp32", "int8", "int8_static", "int4", "fp16"]

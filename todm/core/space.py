@@ -11,7 +11,8 @@ from functools import cached_property
 
 from pydantic import Field, ValidationError, model_validator
 
-from todm.core.specs import BlockSpec, MixerSpec, SubnetSpec
+from todm.core.mixer_specs import MixerSpec
+from todm.core.specs import BlockSpec, SubnetSpec
 from todm.core.value import Value, explain
 
 AXIS_VALUES = {"num_heads": "heads", "state_dim": "state_dims", "window": "windows"}

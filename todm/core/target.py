@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from todm.core.errors import ConfigError
+from todm.core.mixer_specs import MHSSMSpec, ScanForm
 from todm.core.profile import STOCK_RUNTIMES, AllowedOp, DeviceProfile
 from todm.core.quantization import (
     ExportConfig,
@@ -15,7 +16,7 @@ from todm.core.quantization import (
     Scheme,
     SchemeSettings,
 )
-from todm.core.specs import MHSSMSpec, ScanForm, SubnetSpec
+from todm.core.specs import SubnetSpec
 from todm.core.value import Value
 
 Form = Literal["onnx", "executorch"]

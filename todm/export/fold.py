@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from todm.core.errors import TodmError
-from todm.core.specs import SUBSAMPLING, ScanForm, SubnetSpec
+from todm.core.mixer_specs import ScanForm
+from todm.core.specs import SUBSAMPLING, SubnetSpec
 from todm.export.tabulate import TabulatedPGN
 from todm.kernels.conv import causal_taps_onnx
 from todm.layers.block import Block

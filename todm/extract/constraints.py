@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping
 from todm.core.cost import macs_per_audio_s
 from todm.core.cost_bytes import GraphForm, bundle_bytes, graph_weight_bytes
 from todm.core.errors import InfeasibleError
+from todm.core.mixer_specs import ScanForm
 from todm.core.profile import BUDGET_UNITS, TIMED_BUDGETS, DeviceProfile
 from todm.core.report import Verdict, judge
 from todm.core.space import SearchSpace
-from todm.core.specs import ScanForm, SubnetSpec
+from todm.core.specs import SubnetSpec
 
 Values = Mapping[str, float]
 """Figures of a subnet by the name of the budget that they meet or not."""

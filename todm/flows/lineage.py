@@ -5,7 +5,7 @@ from pathlib import Path
 from todm.core.artifact import Artifact, load_artifact
 from todm.core.errors import ArtifactError, InputError
 from todm.core.forecaster_spec import ForecasterSpec
-from todm.core.specs import read_model_spec
+from todm.core.model_spec import read_model_spec
 from todm.data.manifest import open_corpus
 from todm.runtimes.bundle import SPEC
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from todm.core.specs import ScanForm
+from todm.core.mixer_specs import ScanForm
 from todm.kernels.ssm import (
     ChunkFold,
     Modes,

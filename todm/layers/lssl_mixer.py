@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from todm.core.mixer_specs import LSSLSpec
 from todm.core.space import spread_order
-from todm.core.specs import LSSLSpec
 from todm.kernels.lssl import LSSLFold, Readout, lssl_chunk, lssl_kernel
 from todm.kernels.ssm import ssm_convolve
 from todm.layers.dynamics import Dynamics

@@ -25,8 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from todm.core.mixer_specs import MHSSMSpec, ScanForm
 from todm.core.space import spread_order
-from todm.core.specs import MHSSMSpec, ScanForm
 from todm.kernels.conv import causal_taps
 from todm.kernels.ssm import ChunkFold, Modes, discretise, fold, ssm_conv
 from todm.kernels.ssm_recurrent import Recurrence, ssm_step, step_constants

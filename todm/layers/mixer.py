@@ -11,7 +11,8 @@ from typing import ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from todm.core.specs import MixerSpec, ScanForm, SubnetSpec
+from todm.core.mixer_specs import MixerSpec, ScanForm
+from todm.core.specs import SubnetSpec
 
 S = TypeVar("S", bound=MixerSpec)
 C = TypeVar("C", bound=tuple[Tensor | None, ...])

@@ -2,7 +2,7 @@
 
 from typing import Any, assert_never
 
-from todm.core.specs import LSSLSpec, MHSSMSpec, MixerSpec, PGNSpec
+from todm.core.mixer_specs import LSSLSpec, MHSSMSpec, MixerSpec, PGNSpec
 from todm.layers.lssl_mixer import LSSLMixer
 from todm.layers.mhssm import MHSSM
 from todm.layers.mixer import Mixer

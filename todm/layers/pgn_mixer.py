@@ -20,7 +20,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from todm.core.specs import PGNSpec
+from todm.core.mixer_specs import PGNSpec
 from todm.kernels.history import gated, history, history_kernel
 from todm.layers.elastic import ElasticLinear
 from todm.layers.mixer import Lookahead, Mixer

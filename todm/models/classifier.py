@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from todm.core.classifier_spec import ClassifierSpec, ConvMap, GRUMap, LSSLMap, MHSSMMap
 from todm.core.errors import ConfigError
 from todm.core.lssl import LSSLLayerSpec
-from todm.core.specs import MHSSMSpec
+from todm.core.mixer_specs import MHSSMSpec
 from todm.layers.lssl import LSSL
 from todm.layers.mhssm import MHSSM
 from todm.layers.mixer import CAUSAL

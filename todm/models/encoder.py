@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from todm.core.contract import state_parts
-from todm.core.specs import ScanForm, SubnetSpec
+from todm.core.mixer_specs import ScanForm
+from todm.core.specs import SubnetSpec
 from todm.layers.block import Block
 from todm.layers.dropout import DropoutPlan
 from todm.layers.mixer import lookahead_of

@@ -1,15 +1,8 @@
 """Search spaces: the largest net, and what every axis may take."""
 
+from todm.core.mixer_specs import LSSLSpec, MHSSMSpec, MixerSpec, PGNSpec
 from todm.core.space import SearchSpace, spread_order
-from todm.core.specs import (
-    BlockSpec,
-    LSSLSpec,
-    MHSSMSpec,
-    MixerSpec,
-    PGNSpec,
-    PredictorSpec,
-    SubnetSpec,
-)
+from todm.core.specs import BlockSpec, PredictorSpec, SubnetSpec
 
 
 def uniform_net(
