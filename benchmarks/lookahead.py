@@ -16,8 +16,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from measuring import over_seeds
 from pages import number, table
-from trials import Trial, Trials, net_measurements, over_seeds
+from trials import Trial, Trials, net_measurements
 from trials_cli import parser, run_benchmark
 
 from todm.core.config import SupernetConfig

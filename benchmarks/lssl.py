@@ -23,21 +23,25 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+from arguments import folders, names_of, told
 from lssl_plan import RATES, SEARCH_SHARE, TASKS, TOLD, TaskPlan, comparisons, quick_tasks
-from pages import everything, made_with, number, table
-from trials import DIVERGED, over_seeds
-from trials_cli import RESULTS, names_of, numbers
+from measuring import over_seeds
+from pages import RESULTS, everything, made_with, number, of_report, page, table, write
+from trials import DIVERGED
+from trials_cli import numbers
 
 from todm.core.artifact import Artifact, is_complete, load_artifact
 from todm.core.classify_config import ClassifyConfig, ClassifyEvalConfig, SequencesConfig
-from todm.core.errors import GateError, TodmError
+from todm.core.errors import GateError
 from todm.core.report import Measurement, Report, Verdict, environment
 from todm.data.sequences import Sequences, open_sequences
 from todm.evaluate.classify import run as run_eval
 from todm.prepare.sequences import run as run_prepare
 from todm.train.classify_run import run as run_train
 
-SEEDS = (0, 1, 2)
+NAME, SEEDS = "lssl", (0, 1, 2)
+SCALING = "lssl_scaling.json"
+"""Whose figures a complete run takes over: one report holds all of a layer."""
 LEAST_ACCURACY, LEAST_GAIN = 80.0, 40.0
 FULL = ClassifyEvalConfig()
 
@@ -180,16 +184,13 @@ def verdicts(named: dict[str, Measurement]) -> Iterator[Verdict]:
 
 
 def _bar(name: str, value: float, limit: float, unit: str) -> Verdict:
-    status = "met" if value >= limit else "failed"
-    return Verdict.model_validate(
-        {
-            "name": name,
-            "status": status,
-            "limit": limit,
-            "value": value,
-            "unit": unit,
-            "note": "at least",
-        }
+    return Verdict(
+        name=name,
+        status="met" if value >= limit else "failed",
+        limit=limit,
+        value=value,
+        unit=unit,
+        note="at least",
     )
 
 
@@ -218,42 +219,36 @@ def claims(tasks: dict[str, TaskPlan], named: dict[str, Measurement]) -> str:
 def main() -> int:
     """Read the command line and run."""
     args = _arguments()
+    return told(NAME, lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Make what is not made yet of the chosen tasks, and write the report and its page."""
     partial = args.only is not None or args.quick or args.seeds != SEEDS
     with tempfile.TemporaryDirectory(prefix="todm-lssl-") as scratch:
-        work = args.work or Path(scratch if args.quick else "runs/lssl")
-        work.mkdir(parents=True, exist_ok=True)
+        work, out = folders(args, NAME, scratch, partial=partial)
         tasks = quick_tasks(work) if args.quick else TASKS
         seeds = args.seeds[:1] if args.quick else args.seeds
         bench = Bench(work, args.corpus_dir, tasks, seeds, args.threads)
-        try:
-            chosen = args.only or tuple(tasks)
-            found = [m for task in chosen if task in tasks for m in bench.figures(task)]
-        except TodmError as error:
-            _say(f"lssl: {error}")
-            return error.exit_code
-        named = {m.name: m for m in found}
-        report = Report(
-            environment=environment(seeds),
-            measurements=tuple(found),
-            verdicts=tuple(verdicts(named)),
-        )
-        _write(report, bench, args.out or (work if partial else RESULTS))
-    return 0
-
-
-def _write(report: Report, bench: Bench, out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    report.write_json(out / "lssl.json")
-    named = {m.name: m for m in report.measurements}
+        chosen = args.only or tuple(tasks)
+        found = [m for task in chosen if task in tasks for m in bench.figures(task)]
+    if not partial:
+        found += of_report(RESULTS / SCALING)
+    named = {m.name: m for m in found}
+    report = Report(
+        environment=environment(seeds),
+        measurements=tuple(found),
+        verdicts=tuple(verdicts(named)),
+    )
+    where = f"{made_with(report.environment)} Test splits; seeds {json.dumps(list(seeds))}."
     bars = [
         f"{v.name}: {v.value:.1f} {v.unit}, {v.note} {v.limit:g}: {v.status}."
         for v in report.verdicts
     ]
-    where = f"{made_with(report.environment)} Test splits; seeds {json.dumps(list(bench.seeds))}."
-    text = claims(bench.tasks, named)
-    parts = ["# lssl", where, *bars, text, *bench.lost, everything(report.measurements)]
-    (out / "lssl.md").write_text("\n\n".join(parts) + "\n", "utf-8")
-    print(f"{text}\n{out / 'lssl.json'}")
+    judged = claims(tasks, named)
+    print(judged)
+    text = page("# lssl", where, *bars, judged, *bench.lost, everything(report.measurements))
+    write(report, text, out / f"{NAME}.json")
 
 
 def _arguments() -> argparse.Namespace:

@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
-from ssm_forms import in_turns, measured, table
+from arguments import add_quick_and_out, report_path
+from measuring import in_turns, kept_bytes, least_time
+from pages import everything, made_with, page, write
 from torch import Tensor, nn
 
 from todm.core.lssl import LSSLLayerSpec
@@ -36,7 +38,7 @@ from todm.layers.lssl_mixer import LSSLMixer
 from todm.layers.mhssm import MHSSM
 
 SEED = 0
-RESULT = Path(__file__).parent / "results" / "lssl_scaling.json"
+NAME = "lssl_scaling"
 LENGTHS = (1000, 2000, 4000, 8000, 16000)
 ORDERS = (16, 32, 64, 128)
 FEATURES, BATCH = 32, 4
@@ -87,22 +89,6 @@ def forward_backward(layer: nn.Module, u_BTH: Tensor) -> None:
     layer(u_BTH).sum().backward()
 
 
-def kept_bytes(layer: nn.Module, u_BTH: Tensor) -> int:
-    """Return the bytes that autograd keeps for the backward pass, each storage once."""
-    own = {p.untyped_storage().data_ptr() for p in layer.parameters()}
-    seen: dict[int, int] = {}
-
-    def keep(x: Tensor) -> Tensor:
-        storage = x.untyped_storage()
-        seen.setdefault(storage.data_ptr(), storage.nbytes())
-        return x
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        y = layer(u_BTH)
-    del y
-    return sum(size for pointer, size in seen.items() if pointer not in own)
-
-
 def training(points: Iterable[tuple[int, int]], repeats: int) -> list[Measurement]:
     """Time forward and backward of every layer at each order and length."""
     found = []
@@ -113,7 +99,7 @@ def training(points: Iterable[tuple[int, int]], repeats: int) -> list[Measuremen
         times_ms = in_turns(runs, repeats)
         note = f"forward and backward, batch {BATCH}, {FEATURES} features"
         for name, layer in made.items():
-            found.append(measured(f"scaling.{name}_ms.{shape}", times_ms[name], note))
+            found.append(least_time(f"scaling.{name}_ms.{shape}", times_ms[name], note))
             kept = kept_bytes(layer, u) / MIB
             found.append(
                 Measurement(
@@ -219,18 +205,24 @@ def streaming(orders: Iterable[int], folder: Path, repeats: int) -> list[Measure
         times_ms = in_turns(runs, repeats)
         note = f"16 heads of 8, a chunk of {CHUNK_FRAMES} frames"
         for name, times in times_ms.items():
-            found.append(measured(f"scaling.stream.{name}_ms.n{order}", times, note))
+            found.append(least_time(f"scaling.stream.{name}_ms.n{order}", times, note))
         print(order, {name: round(min(t), 3) for name, t in times_ms.items()}, flush=True)
     return found
+
+
+def render(report: Report) -> str:
+    """Return the page."""
+    where = f"{made_with(report.environment)} One thread."
+    remark = f"{FEATURES} features, batch {BATCH}; the multi-head scan has N / 2 complex modes."
+    title = "# Linear state-space layers against length and order"
+    return page(title, f"{where} {remark}", everything(report.measurements, ".3f"))
 
 
 def main() -> None:
     """Measure and write the report and its table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="two lengths, one order of streaming")
-    parser.add_argument("--out", type=Path, help=f"the report [{RESULT.name} in results]")
+    add_quick_and_out(parser, NAME, quick="two lengths, one order of streaming")
     args = parser.parse_args()
-    out: Path = args.out or (Path("runs/quick") / RESULT.name if args.quick else RESULT)
     torch.set_num_threads(1)
     torch.manual_seed(SEED)  # noqa: TID251 - torch's initialisers take no generator
     if args.quick:
@@ -242,12 +234,7 @@ def main() -> None:
         measurements = training(points, 2 if args.quick else 7)
         measurements += streaming(orders, Path(folder), 20 if args.quick else 400)
     report = Report(environment=environment((SEED,)), measurements=tuple(measurements))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    report.write_json(out)
-    remark = f"{FEATURES} features, batch {BATCH}; the multi-head scan has N / 2 complex modes."
-    page = table(report, "Linear state-space layers against length and order", remark)
-    out.with_suffix(".md").write_text(page, "utf-8")
-    print(f"{out} and {out.with_suffix('.md').name}")
+    write(report, render(report), report_path(args, NAME))
 
 
 if __name__ == "__main__":

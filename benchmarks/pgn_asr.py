@@ -13,8 +13,9 @@ differ from the reference in that alone. The emission delay needs a corpus with 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from spine_table import number, table
-from trials import Trial, Trials, net_measurements, over_seeds
+from measuring import over_seeds
+from pages import number, table
+from trials import Trial, Trials, net_measurements
 from trials_cli import parser, run_benchmark
 
 from todm.core.config import SupernetConfig

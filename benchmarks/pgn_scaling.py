@@ -15,14 +15,15 @@ One thread; the layers take turns and the least time counts.
 
 import argparse
 import math
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from time import process_time
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from spine_table import everything, made_with, number, table
+from arguments import add_quick_and_out, report_path
+from measuring import in_turns, kept_bytes
+from pages import everything, made_with, number, page, table, write
 from torch import Tensor, nn
 
 from todm.core.report import Measurement, Report, environment
@@ -31,7 +32,7 @@ from todm.layers.pgn import PGN
 from todm.train.loop import seeded
 
 SEED = 0
-RESULT = Path(__file__).parent / "results" / "pgn_scaling.json"
+NAME = "pgn_scaling"
 LENGTHS = (168, 336, 672, 1344, 2688)
 QUICK_LENGTHS = (42, 84)
 PERIOD = 24
@@ -114,30 +115,9 @@ def macs(name: str, length: int) -> int:
             raise ValueError(name)
 
 
-def kept_bytes(layer: nn.Module, x_BLF: Tensor) -> int:
-    """Return the bytes of tensors that a forward pass keeps for the backward one."""
-    kept: dict[int, int] = {}
-
-    def pack(part: Tensor) -> Tensor:
-        storage = part.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return part
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda part: part):
-        output = layer(x_BLF)
-    del output
-    return sum(kept.values())
-
-
-def least_times_ms(layers_of: Mapping[str, nn.Module], x_BLF: Tensor, rounds: int) -> dict:
-    """Return the least processor time of a forward and backward pass of each layer."""
-    least = dict.fromkeys(layers_of, math.inf)
-    for _ in range(rounds + 1):  # the first warms up and may still be the least
-        for name, layer in layers_of.items():
-            begin_s = process_time()
-            layer(x_BLF).square().mean().backward()
-            least[name] = min(least[name], 1000.0 * (process_time() - begin_s))
-    return least
+def forward_backward(layer: nn.Module, x_BLF: Tensor) -> None:
+    """Run a layer and its gradient."""
+    layer(x_BLF).square().mean().backward()
 
 
 def exponent(lengths: Sequence[int], values: Sequence[float]) -> float:
@@ -152,10 +132,11 @@ def costs(lengths: Sequence[int], rounds: int) -> list[Measurement]:
     for length in lengths:
         with seeded(derive_seed(SEED, length, "scaling")):
             made, x_BLF = layers(length), torch.randn(BATCH, length, FEATURES)
-        times_ms = least_times_ms(made, x_BLF, rounds)
+        runs = {name: partial(forward_backward, layer, x_BLF) for name, layer in made.items()}
+        times_ms = in_turns(runs, rounds)
         for name, layer in made.items():
             values = {
-                "time_ms": (times_ms[name], "ms"),
+                "time_ms": (min(times_ms[name]), "ms"),
                 "kept_bytes": (float(kept_bytes(layer, x_BLF)), "bytes"),
                 "macs": (float(macs(name, length)), "MAC"),
             }
@@ -226,22 +207,18 @@ def overview(found: Sequence[Measurement], lengths: Sequence[int]) -> str:
 def main() -> None:
     """Measure and write the report and its table."""
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    options.add_argument("--quick", action="store_true", help="two short lengths, in seconds")
-    options.add_argument("--out", type=Path, help=f"the report [{RESULT.name} in results]")
+    add_quick_and_out(options, NAME, quick="two short lengths, in seconds")
     args = options.parse_args()
-    out: Path = args.out or (Path("runs/quick") / RESULT.name if args.quick else RESULT)
     torch.set_num_threads(1)
     lengths, rounds, seeds = (QUICK_LENGTHS, 2, 2) if args.quick else (LENGTHS, 7, 10)
     found = costs(lengths, rounds)
     for length in lengths[:: max(1, len(lengths) - 1)]:
         found += gradients(length, seeds)
     report = Report(environment=environment(tuple(range(seeds))), measurements=tuple(found))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    report.write_json(out)
     where = f"{made_with(report.environment)} One thread, batch {BATCH}, {WIDTH} units."
-    page = ["# pgn_scaling", where, overview(found, lengths), everything(found)]
-    out.with_suffix(".md").write_text("\n\n".join(page) + "\n", "utf-8")
-    print(f"{page[2]}\n{out} and {out.with_suffix('.md').name}")
+    shown = overview(found, lengths)
+    print(shown)
+    write(report, page("# pgn_scaling", where, shown, everything(found)), report_path(args, NAME))
 
 
 if __name__ == "__main__":

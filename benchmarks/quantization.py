@@ -12,11 +12,13 @@ is one of the corpora. A run that was cut off goes on where it stopped.
 """
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from pages import everything, made_with
+from arguments import named_path, told
+from pages import QUICK, RESULTS, everything, made_with, page, write
 from quantization_speed import QUICK_SIZES, SIZES, cost_gap, linears_ratio
 from quantization_speed import measure as measure_speed
 from quantization_wer import Rows, deltas, heard, pooled_verdict, test_sets
@@ -33,7 +35,7 @@ from todm.flows.export import export_subnet
 from todm.runtimes import Precision
 from todm.runtimes.bundle import QUALITY, SPEC, onnx_name
 
-RESULTS = Path(__file__).parent / "results"
+NAME, PARTS = "quantization", ("trained", "speed")
 OTHERS: tuple[Precision, ...] = ("int8_static", "int4", "fp16")
 QUICK_GATE = GateConfig(utterances=4, ranking_utterances=1, drift_s=20.0)
 QUICK_LIMIT = 4
@@ -172,55 +174,49 @@ class Run:
         return found
 
 
-def write(name: str, title: str, out: Path, report: Report) -> None:
-    """Write a report and its table."""
-    out.mkdir(parents=True, exist_ok=True)
-    report.write_json(out / f"{name}.json")
+def render(title: str, report: Report) -> str:
+    """Return a report's page."""
     judged = "\n".join(
         f"- {v.name}: {v.status.replace('_', ' ')} ({'-' if v.value is None else f'{v.value:.4g}'},"
         f" limit {v.limit:g})"
         for v in report.verdicts
     )
-    parts = [f"# {title}", made_with(report.environment), judged, everything(report.measurements)]
-    (out / f"{name}.md").write_text("\n\n".join(filter(None, parts)) + "\n", "utf-8")
-    print(out / f"{name}.json", flush=True)
-
-
-def named_path(text: str) -> tuple[str, Path]:
-    """Read NAME=PATH."""
-    name, equals, path = text.partition("=")
-    if not (name and equals and path):
-        raise argparse.ArgumentTypeError(f"{text!r}: say NAME=PATH")
-    return name, Path(path)
+    where = made_with(report.environment)
+    return page(f"# {title}", where, judged, everything(report.measurements))
 
 
 def main() -> None:
     """Measure the parts asked for and write the reports."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--corpus", type=named_path, action="append", default=[])
-    parser.add_argument("--net", type=named_path, action="append", default=[])
-    parser.add_argument("--noise", type=Path, help="folder of noise recordings")
-    parser.add_argument("--snr", type=float, nargs="*", default=[20.0, 10.0, 5.0])
-    parser.add_argument("--work", type=Path, default=Path("runs/quantization"))
-    parser.add_argument("--only", nargs="+", choices=("trained", "speed"))
-    parser.add_argument("--quick", action="store_true", help="a few utterances, a tiny net")
-    parser.add_argument("--out", type=Path, help="folder of the reports")
+    add = parser.add_argument
+    add("--corpus", type=named_path, action="append", default=[], help="SET=CORPUS; repeat")
+    add("--net", type=named_path, action="append", default=[], help="SET.SIZE=SUBNET; repeat")
+    add("--noise", type=Path, help="folder of noise recordings; without it speech stays clean")
+    add("--snr", type=float, nargs="*", default=[20.0, 10.0, 5.0], help="in dB [20 10 5]")
+    add("--work", type=Path, help="a run that was cut off goes on there [runs/quantization]")
+    add("--only", nargs="+", choices=PARTS, help="writes into --work, as a run without --net does")
+    add("--quick", action="store_true", help="a few utterances, a tiny net; writes into --work")
+    add("--out", type=Path, help="folder of the reports [benchmarks/results]")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    args.work = args.work or (QUICK / NAME if args.quick else Path("runs") / NAME)
     args.work.mkdir(parents=True, exist_ok=True)
-    out = args.out or (args.work if args.quick or args.only else RESULTS)
-    parts = args.only or ("trained", "speed")
+    partial = args.quick or args.only or not args.net
+    out = args.out or (args.work if partial else RESULTS)
+    parts = args.only or PARTS
     measurements: list[Measurement] = []
     verdicts: list[Verdict] = []
     if "trained" in parts and args.net:
         measurements, verdicts, drift, drift_verdicts = Run(args).trained()
-        write("drift", "Drift over one long stream", out, _report(drift, drift_verdicts))
+        report = _report(drift, drift_verdicts)
+        write(report, render("Drift over one long stream", report), out / "drift.json")
     if "speed" in parts:
         sizes = QUICK_SIZES if args.quick else SIZES
         repeats, paced_s = (1, 1.0) if args.quick else (5, 20.0)
         measured, judged = measure_speed(sizes, args.work, repeats=repeats, paced_s=paced_s)
         measurements, verdicts = measurements + measured, verdicts + judged
-    write("quantization", "Quantization", out, _report(measurements, verdicts))
+    report = _report(measurements, verdicts)
+    write(report, render("Quantization", report), out / f"{NAME}.json")
 
 
 def _report(measurements: Sequence[Measurement], verdicts: Sequence[Verdict]) -> Report:
@@ -230,4 +226,4 @@ def _report(measurements: Sequence[Measurement], verdicts: Sequence[Verdict]) ->
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(told(NAME, main))

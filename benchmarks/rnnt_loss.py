@@ -24,12 +24,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from pages import made_with
+from arguments import add_quick_and_out, report_path
+from pages import everything, made_with, page, write
 
 from todm.core.report import Environment, Measurement, Report, environment
 
 SEED = 0
-RESULT = Path(__file__).parent / "results" / "rnnt_loss.json"
+NAME = "rnnt_loss"
 WORKER = Path(__file__).with_name("rnnt_worker.py")
 K2_PYTHON = "TODM_K2_PYTHON"
 SYMBOLS, S_RANGE = 500, 5
@@ -203,30 +204,18 @@ def means(measurements: Sequence[Measurement]) -> list[Measurement]:
     return found
 
 
-def table(report: Report) -> str:
-    """Return the figures as Markdown."""
-    env = report.environment
-    lines = [
-        "# Transducer losses on a CPU",
-        f"{made_with(env)} One thread; the peers are k2's and torchaudio's, under their own torch. "
-        "Additive joiner, forward and "
+def render(report: Report) -> str:
+    """Return the page."""
+    where = (
+        f"{made_with(report.environment)} One thread; the peers are k2's and torchaudio's, under "
+        "their own torch. Additive joiner, forward and "
         f"backward, {S_RANGE} kept positions. For orientation, published with LibriSpeech shapes "
         "and 500 symbols on an unnamed GPU "
         "(github.com/csukuangfj/transducer-loss-benchmarking, batch of 30): torchaudio 544 ms and "
-        "18922 MB, k2 unpruned 387 ms and 22057 MB, k2 pruned 63 ms and 3820 MB.",
-        "| figure | value | unit | low | high | n | note |\n|---|---|---|---|---|---|---|",
-    ]
-    rows = [
-        f"| {m.name} | {m.value:.3f} | {m.unit} | {number(m.low)} | {number(m.high)} | {m.n} | "
-        f"{m.note} |"
-        for m in report.measurements
-    ]
-    return "\n\n".join(lines) + "\n" + "\n".join(rows) + "\n"
-
-
-def number(value: float | None) -> str:
-    """Return a bound, or nothing."""
-    return "" if value is None else f"{value:.3f}"
+        "18922 MB, k2 unpruned 387 ms and 22057 MB, k2 pruned 63 ms and 3820 MB."
+    )
+    figures = everything(report.measurements, ".3f")
+    return page("# Transducer losses on a CPU", where, figures)
 
 
 def with_peers(env: Environment, python: str | None) -> Environment:
@@ -248,11 +237,9 @@ def with_peers(env: Environment, python: str | None) -> Environment:
 def main() -> None:
     """Measure and write the report and its table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="two tiny shapes, under a minute")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, help=f"the report [{RESULT.name} in results]")
+    parser.add_argument("--repeats", type=int, default=5, help="of each form and shape [5]")
+    add_quick_and_out(parser, NAME, quick="two tiny shapes, once, under a minute")
     args = parser.parse_args()
-    out: Path = args.out or (Path("runs/quick") / RESULT.name if args.quick else RESULT)
     python = os.environ.get(K2_PYTHON)
     workers = dict.fromkeys(OURS, Worker(sys.executable))
     if python:
@@ -267,12 +254,9 @@ def main() -> None:
     measurements = [*means(measurements), *measurements]
     env = with_peers(environment((SEED,)), python)
     report = Report(environment=env, measurements=tuple(measurements))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    report.write_json(out)
-    out.with_suffix(".md").write_text(table(report), "utf-8")
     for m in means(measurements):
         print(f"{m.name} {m.value:.3f}")
-    print(f"{out} and {out.with_suffix('.md').name}")
+    write(report, render(report), report_path(args, NAME))
 
 
 if __name__ == "__main__":

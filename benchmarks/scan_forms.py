@@ -23,15 +23,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from arguments import add_quick_and_out, report_path
+from measuring import least_time, speed_ratio
+from pages import everything, made_with, page, write
 from scan_graphs import Size, reference, state_shape, write_graphs
-from spine_table import made_with
-from ssm_forms import ratio
 
 from todm.core.report import Measurement, Report, Verdict, environment
 from todm.export.native import compile_library
 from todm.runtimes.ort import import_onnxruntime, open_session
 
-RESULT = Path(__file__).parent / "results" / "scan_forms.json"
+NAME = "scan_forms"
 ISAS = {"avx512f": ("avx512", "x86-64-v4"), "avx2": ("avx2", "x86-64-v3")}
 """By the processor's flag: the name of a build, and the compiler's name of its instruction set."""
 BARS = {"fold": 4.5, "avx512": 14.0, "avx2": 11.0}
@@ -126,16 +127,17 @@ def measure(size: Size, folder: Path, turns: int) -> Report:
     found = []
     for form in runs:
         layer_us = [1000.0 * t / size.layers for t in times_ms[form]]
-        found.append(figure(f"{form}.layer_us", layer_us, "us", f"{shape}, {size.layers} layers"))
+        note = f"{shape}, {size.layers} layers"
+        found.append(least_time(f"{form}.layer_us", layer_us, note, unit="us"))
     best = next(name for name in runs if name.startswith("custom"))
     times_ms |= {"custom": times_ms[best], "cold custom": times_ms[f"cold {best}"]}
     found += [
-        ratio(f"{form}.speedup_over_scan", times_ms, "scan", form)
+        speed_ratio(f"{form}.speedup_over_scan", times_ms, "scan", form)
         for form in [*runs, "custom"]
         if form != "scan"
     ]
     found += [
-        ratio(f"{form}.cold_speedup_over_scan", times_ms, "cold scan", f"cold {form}")
+        speed_ratio(f"{form}.cold_speedup_over_scan", times_ms, "cold scan", f"cold {form}")
         for form in ("fold", "custom")
     ]
     gemm_s = min(times_ms["gemm"]) / 1000.0
@@ -151,15 +153,6 @@ def measure(size: Size, folder: Path, turns: int) -> Report:
     return Report(
         environment=environment((0,)), measurements=tuple(found), verdicts=tuple(verdicts)
     )
-
-
-def figure(name: str, times: list[float], unit: str, note: str) -> Measurement:
-    """Return the least time, with the median as the upper end of its interval."""
-    least, median = min(times), float(np.median(times))
-    return Measurement(
-        name=name, value=least, unit=unit, low=least, high=median, n=len(times),
-        note=f"{note}; least CPU time, high is the median",
-    )  # fmt: skip
 
 
 def one(name: str, value: float, unit: str, note: str) -> Measurement:
@@ -183,40 +176,28 @@ def judged(values: Mapping[str, float], isa: str) -> list[Verdict]:
     ]
 
 
-def table(report: Report) -> str:
-    """Return the figures as Markdown."""
+def render(report: Report) -> str:
+    """Return the page."""
     verdicts = "".join(
         f" {v.name} {v.value:.1f}, at least {v.limit:g}: {v.status}." for v in report.verdicts
     )
-    lines = [
-        "# The scan in ONNX Runtime, form by form",
-        f"{made_with(report.environment)} One thread.{verdicts}",
-        "| figure | value | unit | low | high | n | note |\n|---|---|---|---|---|---|---|",
-    ]
-    rows = [
-        f"| {m.name} | {m.value:.3f} | {m.unit} | {m.low:.3f} | {m.high:.3f} | {m.n} | {m.note} |"
-        for m in report.measurements
-    ]
-    return "\n\n".join(lines) + "\n" + "\n".join(rows) + "\n"
+    where = f"{made_with(report.environment)} One thread.{verdicts}"
+    title = "# The scan in ONNX Runtime, form by form"
+    return page(title, where, everything(report.measurements, ".3f"))
 
 
 def main() -> None:
     """Measure and write the report and its table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a small chain, in under a minute")
-    parser.add_argument("--out", type=Path, help=f"the report [{RESULT.name} in results]")
+    add_quick_and_out(parser, NAME, quick="a small chain, in under a minute")
     args = parser.parse_args()
-    out: Path = args.out or (Path("runs/quick") / RESULT.name if args.quick else RESULT)
     torch.set_num_threads(1)
     size = Size(heads=2, width=16, modes=4, layers=2, taps=64) if args.quick else Size()
     with tempfile.TemporaryDirectory() as folder:
         report = measure(size, Path(folder), 2 if args.quick else 100)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    report.write_json(out)
-    out.with_suffix(".md").write_text(table(report), "utf-8")
     for verdict in report.verdicts:
         print(f"{verdict.name} {verdict.value:.2f} (at least {verdict.limit:g}): {verdict.status}")
-    print(f"{out} and {out.with_suffix('.md').name}")
+    write(report, render(report), report_path(args, NAME))
 
 
 if __name__ == "__main__":

@@ -27,12 +27,13 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import torch
-from pages import everything, made_with
+from arguments import told
+from pages import QUICK, RESULTS, everything, made_with, page, write
 from search_table import Table, UniformSpace, enumerate_space
 from trials_cli import tone_corpus
 
 from todm.core.artifact import is_complete, write_artifact
-from todm.core.errors import ConfigError, DataError, TodmError
+from todm.core.errors import ConfigError, DataError
 from todm.core.front import FrontPoint, non_dominated
 from todm.core.overrides import apply_overrides
 from todm.core.report import Measurement, Report, environment
@@ -52,7 +53,7 @@ from todm.search.sampler import starts
 from todm.search.study import Study
 from todm.train.run import run as run_train
 
-RESULTS, NAME = Path(__file__).parent / "results", "search_quality"
+NAME = "search_quality"
 POPULATION, SEEDS, SHARE = 12, 20, 10
 """Of NSGA-II; how many searches; every so many-th net is evaluated."""
 EXTRACTED = 8
@@ -224,39 +225,38 @@ def quick_supernet(work: Path) -> tuple[Path, Path]:
 
 
 def main() -> int:
-    """Measure and write the report and its table."""
+    """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--supernet", type=Path, help="a trained supernet")
     parser.add_argument("--corpus", type=Path, help="the corpus it was trained on")
     parser.add_argument("--quick", action="store_true", help="a tiny supernet on tones, 2 seeds")
-    parser.add_argument("--work", type=Path, help="what was evaluated so far [runs/search_quality]")
+    parser.add_argument("--work", type=Path, help=f"what was evaluated so far [runs/{NAME}]")
     parser.add_argument("--out", type=Path, help="folder of the results [benchmarks/results]")
     args = parser.parse_args()
+    return told(NAME, lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure and write the report and its table."""
     torch.set_num_threads(1)
-    work = args.work or Path("runs/quick" if args.quick else "runs") / NAME
-    out = args.out or (work if args.quick else RESULTS)
-    try:
-        if args.quick:
-            args.supernet, args.corpus = quick_supernet(work)
-        elif args.supernet is None or args.corpus is None:
-            raise ConfigError("give --supernet FOLDER and --corpus FOLDER, or --quick")
-        opened, source = load_supernet(args.supernet), open_corpus(args.corpus, verify=False)
-        seeds = 2 if args.quick else SEEDS
-        found = search_quality(opened, source, work, seeds=seeds, quick=args.quick)
-    except TodmError as error:
-        print(f"{NAME}: {error}", file=sys.stderr)
-        return error.exit_code
+    work = args.work or (QUICK if args.quick else Path("runs")) / NAME
+    if args.quick:
+        args.supernet, args.corpus = quick_supernet(work)
+    elif args.supernet is None or args.corpus is None:
+        raise ConfigError("give --supernet FOLDER and --corpus FOLDER, or --quick")
+    opened, source = load_supernet(args.supernet), open_corpus(args.corpus, verify=False)
+    seeds = 2 if args.quick else SEEDS
+    found = search_quality(opened, source, work, seeds=seeds, quick=args.quick)
     report = Report(environment=environment(range(seeds)), measurements=tuple(found))
-    out.mkdir(parents=True, exist_ok=True)
-    report.write_json(out / f"{NAME}.json")
-    text = (
+    what = (
         "Hypervolume (dev WER, MACs) of a search's front over that of the exhaustive front, and "
         "what nets cut out of the supernet hear beside the supernet itself."
     )
-    parts = [f"# {NAME}", made_with(report.environment), text, everything(found)]
-    (out / f"{NAME}.md").write_text("\n\n".join(parts) + "\n", "utf-8")
-    print(f"{parts[-1]}\n{out / NAME}.json")
-    return 0
+    out = args.out or (work if args.quick else RESULTS)
+    figures = everything(found)
+    print(figures)
+    text = page(f"# {NAME}", made_with(report.environment), what, figures)
+    write(report, text, out / f"{NAME}.json")
 
 
 if __name__ == "__main__":

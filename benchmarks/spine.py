@@ -21,6 +21,8 @@ from functools import cached_property
 from pathlib import Path
 
 import spine_cost
+from arguments import folders, names_of, told
+from pages import write
 from spine_devices import (
     DevicePlan,
     Devices,
@@ -39,13 +41,13 @@ from token_identity import DEFAULT_SPLITS, token_identity
 from todm.bench.run import BenchConfig
 from todm.core.artifact import write_artifact
 from todm.core.data_config import PrepareConfig, SourceConfig, StringConfig, TokenConfig
-from todm.core.errors import TodmError
 from todm.core.report import Measurement, Report, environment
 from todm.core.search_config import SearchConfig
 from todm.evaluate.run import REPORT
 from todm.flows.stages import StageBook
 
-RESULTS = Path(__file__).parent / "results"
+NAME = "spine"
+PARTS = ("fsdd", "cost", "an4", "devices", "int8", "identity")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,42 +221,31 @@ class Spine:
         return round(total_s / 60 - 0.001, 3)
 
 
-def run(args: argparse.Namespace, work: Path) -> set[str]:
+def run(args: argparse.Namespace, work: Path, out: Path) -> set[str]:
     """Make every part that is asked for, write the report and return the names that lack."""
-    work.mkdir(parents=True, exist_ok=True)
     book = StageBook(work)
     settings = QUICK if args.quick else FULL
     threads = settings.threads if args.threads is None else args.threads
     corpora_dir = write_corpora(book) if args.quick else args.corpus_dir
     parts = Spine(book, settings, corpora_dir, threads).parts
-    chosen = args.only or tuple(parts)
-    complete = set(chosen) == set(parts)
-    found = [measurement for name in chosen for measurement in parts[name]()]
+    found = [measurement for name in args.only for measurement in parts[name]()]
     report = Report(environment=environment((SEED,)), measurements=tuple(found))
-    out = work / "partial.json"
-    if complete:
-        out = (args.out or (work if args.quick else RESULTS)) / "spine.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    report.write_json(out)
     title = "The spine, in a tiny trial that learns nothing" if args.quick else "The spine"
     page = render(report, title)
-    out.with_suffix(".md").write_text(page, "utf-8")
     seconds = ", ".join(
         f"{name} {seconds:.0f}{' (reused)' if name in book.reused else ''}"
         for name, seconds in book.seconds.items()
     )
-    print(f"{page}\nseconds: {seconds}\n{out}")
+    print(f"{page}\nseconds: {seconds}")
+    complete = args.only == PARTS
+    write(report, page, out / f"{NAME}.json" if complete else work / "partial.json")
     return required_names() - {m.name for m in found} if complete and not args.quick else set()
 
 
 def part_names(text: str) -> tuple[str, ...]:
-    """Read the comma-separated parts of ``--only``."""
-    known = ("fsdd", "cost", "an4", "devices", "int8", "identity")
-    names = tuple(name.strip() for name in text.split(","))
-    wrong = [name for name in names if name not in known]
-    if wrong:
-        raise argparse.ArgumentTypeError(f"{', '.join(wrong)}: there are {', '.join(known)}")
-    return tuple(name for name in known if name in names)
+    """Read the parts of ``--only``; they run in their own order."""
+    names = names_of(PARTS)(text)
+    return tuple(name for name in PARTS if name in names)
 
 
 def main() -> int:
@@ -262,20 +253,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--work", type=Path, help="folder of all stages [runs/spine]")
     parser.add_argument("--corpus-dir", type=Path, help="holds fsdd and an4 [TODM_CORPORA]")
-    parser.add_argument("--only", type=part_names, help="comma-separated parts; writes no results")
+    parser.add_argument(
+        "--only", type=part_names, default=PARTS, help=f"of {', '.join(PARTS)}; writes no results"
+    )
     parser.add_argument("--threads", type=int, help="of training [2; 1 with --quick]")
     parser.add_argument("--quick", action="store_true", help="a tiny trial on synthesised speech")
     parser.add_argument("--out", type=Path, help="folder of spine.json [benchmarks/results]")
     args = parser.parse_args()
-    try:
+    missing: set[str] = set()
+
+    def measure() -> None:
         with tempfile.TemporaryDirectory(prefix="todm-spine-") as scratch:
-            missing = run(args, args.work or Path(scratch if args.quick else "runs/spine"))
-    except TodmError as error:
-        print(f"spine: {error}", file=sys.stderr)
-        return 1
+            missing.update(run(args, *folders(args, NAME, scratch, partial=args.quick)))
+
+    code = told(NAME, measure)
     if missing:
-        print(f"spine: not measured: {', '.join(sorted(missing))}", file=sys.stderr)
-    return 1 if missing else 0
+        print(f"{NAME}: not measured: {', '.join(sorted(missing))}", file=sys.stderr)
+    return code or int(bool(missing))
 
 
 if __name__ == "__main__":

@@ -12,15 +12,16 @@ median stands beside it.
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import product
 from pathlib import Path
-from time import process_time
 
 import numpy as np
 import torch
-from pages import made_with
+from arguments import add_quick_and_out, report_path
+from measuring import in_turns, least_time, speed_ratio
+from pages import everything, made_with, page, write
 from torch import Tensor
 
 from todm.core.contract import contract_of
@@ -41,47 +42,13 @@ from todm.runtimes.executorch import ExecutorchSteps
 from todm.runtimes.ort import OrtSteps
 
 SEED = 0
-RESULT = Path(__file__).parent / "results" / "ssm_forms.json"
+NAME = "ssm_forms"
 LENGTHS = (64, 128, 192, 256, 320, 384, 448, 512, 1024)
 """Encoder frames of 40 ms: 2.6 to 41 s."""
 BATCHES = (4, 16)
 """The recipes train with 16; the T x T matrices cost the same for any batch."""
 TRAINING_FORMS = {"toeplitz": ssm_toeplitz, "fft": ssm_fft}
-
-
 STREAMING_FORMS: dict[str, ScanForm] = {"fold": "folded", "unrolled": "unrolled"}
-
-
-def in_turns(runs: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Return the CPU milliseconds of every run of each but the first."""
-    times_ms: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(repeats + 1):
-        for name, run in runs.items():
-            begin_s = process_time()
-            run()
-            if turn:
-                times_ms[name].append(1000.0 * (process_time() - begin_s))
-    return times_ms
-
-
-def measured(name: str, times_ms: list[float], note: str) -> Measurement:
-    """Return the least time, with the median as the upper end of its interval."""
-    least, median = min(times_ms), float(np.median(times_ms))
-    return Measurement(
-        name=name, value=least, unit="ms", low=least, high=median, n=len(times_ms),
-        note=f"{note}; least CPU time, high is the median",
-    )  # fmt: skip
-
-
-def ratio(name: str, times_ms: Mapping[str, list[float]], other: str, ours: str) -> Measurement:
-    """Return the time of the other form over ours; above 1 ours is faster."""
-    least, median = (
-        float(figure(times_ms[other]) / figure(times_ms[ours])) for figure in (min, np.median)
-    )
-    return Measurement(
-        name=name, value=least, unit="", low=min(least, median), high=max(least, median),
-        n=len(times_ms[ours]), note=f"{other} over {ours}: least times; interval with medians",
-    )  # fmt: skip
 
 
 def forward_backward(form: Callable[..., Tensor], u_BTHP: Tensor, k_HT: Tensor) -> None:
@@ -103,8 +70,10 @@ def training(shapes: Iterable[tuple[int, int]], repeats: int) -> list[Measuremen
         }
         times_ms, shape = in_turns(runs, repeats), f"b{batch}.t{frames}"
         note = f"forward and backward, batch {batch}, {heads} heads of {width}"
-        found += [measured(f"ssm_forms.{n}_ms.{shape}", times_ms[n], note) for n in runs]
-        found.append(ratio(f"ssm_forms.fft_over_toeplitz.{shape}", times_ms, "fft", "toeplitz"))
+        found += [least_time(f"ssm_forms.{n}_ms.{shape}", times_ms[n], note) for n in runs]
+        found.append(
+            speed_ratio(f"ssm_forms.fft_over_toeplitz.{shape}", times_ms, "fft", "toeplitz")
+        )
         print(f"{shape}: fft over toeplitz {found[-1].value:.2f}", flush=True)
     return found
 
@@ -151,34 +120,26 @@ def streaming(spec: SubnetSpec, folder: Path, repeats: int) -> list[Measurement]
         outputs = [steps.encode(x_NTF, zero_NS)[0] for steps in forms.values()]
         np.testing.assert_allclose(*outputs, rtol=0, atol=1e-4 * np.abs(outputs[0]).max())
         times_ms = in_turns(runs, repeats)
-        found += [measured(f"ssm_forms.{runtime}.{n}_ms", times_ms[n], note) for n in runs]
+        found += [least_time(f"ssm_forms.{runtime}.{n}_ms", times_ms[n], note) for n in runs]
         name = f"ssm_forms.{runtime}.unrolled_over_fold"
-        found.append(ratio(name, times_ms, "unrolled", "fold"))
+        found.append(speed_ratio(name, times_ms, "unrolled", "fold"))
         print(f"{runtime}: unrolled over fold {found[-1].value:.2f}", flush=True)
     return found
 
 
-def table(report: Report, title: str, remark: str) -> str:
-    """Return the figures as Markdown."""
-    lines = [
-        f"# {title}",
-        f"{made_with(report.environment)} One thread. {remark}",
-        "| figure | value | unit | low | high | n | note |\n|---|---|---|---|---|---|---|",
-    ]
-    rows = [
-        f"| {m.name} | {m.value:.3f} | {m.unit} | {m.low:.3f} | {m.high:.3f} | {m.n} | {m.note} |"
-        for m in report.measurements
-    ]
-    return "\n\n".join(lines) + "\n" + "\n".join(rows) + "\n"
+def render(report: Report) -> str:
+    """Return the page."""
+    where = f"{made_with(report.environment)} One thread."
+    remark = f"TOEPLITZ_MAX_FRAMES = {TOEPLITZ_MAX_FRAMES}."
+    figures = everything(report.measurements, ".3f")
+    return page("# Forms of the state-space scan", f"{where} {remark}", figures)
 
 
 def main() -> None:
     """Measure and write the report and its table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a shape or two, in under a minute")
-    parser.add_argument("--out", type=Path, help=f"the report [{RESULT.name} in results]")
+    add_quick_and_out(parser, NAME, quick="a shape or two, in under a minute")
     args = parser.parse_args()
-    out: Path = args.out or (Path("runs/quick") / RESULT.name if args.quick else RESULT)
     torch.set_num_threads(1)
     shapes, repeats = ([(4, 64), (4, 512)], 3) if args.quick else (product(BATCHES, LENGTHS), 25)
     spec = net(small_space(12), quick=args.quick)
@@ -186,12 +147,7 @@ def main() -> None:
         measurements = training(shapes, repeats)
         measurements += streaming(spec, Path(folder), 20 if args.quick else 400)
     report = Report(environment=environment((SEED,)), measurements=tuple(measurements))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    report.write_json(out)
-    remark = f"TOEPLITZ_MAX_FRAMES = {TOEPLITZ_MAX_FRAMES}."
-    page = table(report, "Forms of the state-space scan", remark)
-    out.with_suffix(".md").write_text(page, "utf-8")
-    print(f"{out} and {out.with_suffix('.md').name}")
+    write(report, render(report), report_path(args, NAME))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from arguments import folders, names_of, told
+from pages import write
 from twins_cost import cost_measurements, rate_measurements, totals
 from twins_figures import cells_of, measurements
 from twins_plan import PLANS, SetPlan, TwinSet, plan_names, read_plan
@@ -27,13 +29,12 @@ from twins_runs import Shelf, Workers
 from twins_table import render, svg_name, wer_by_macs
 
 from todm.core.artifact import is_complete, load_artifact
-from todm.core.errors import ConfigError, TodmError
+from todm.core.errors import ConfigError
 from todm.core.report import Report, environment
 from todm.data.manifest import open_corpus
 from todm.flows.stages import StageBook
 from todm.prepare.run import run as run_prepare
 
-RESULTS = Path(__file__).parent / "results"
 NAME = "supernet_vs_single"
 DEFAULT_SETS = ("fsdd", "arabic")
 SEEDS, QUICK_SEEDS = (1, 2, 3), (1, 2)
@@ -74,7 +75,6 @@ def write_report(shelf: Shelf, sets: Sequence[TwinSet], absent: Sequence[str], o
         verdicts=(*verdicts, *judged),
     )
     out.mkdir(parents=True, exist_ok=True)
-    report.write_json(out / f"{NAME}.json")
     named = {measurement.name: measurement for measurement in report.measurements}
     for twins in sets:
         drawn = wer_by_macs(named, twins)
@@ -82,8 +82,8 @@ def write_report(shelf: Shelf, sets: Sequence[TwinSet], absent: Sequence[str], o
             (out / svg_name(twins.name)).write_text(drawn, "utf-8")
         write_configs(shelf, twins, out / f"{NAME}.configs" / twins.name)
     page = render(report, sets, missing)
-    (out / f"{NAME}.md").write_text(page, "utf-8")
-    print(f"{page.partition('| verdict')[0]}\n{out / NAME}.json")
+    print(page.partition("| verdict")[0])
+    write(report, page, out / f"{NAME}.json")
     return report
 
 
@@ -100,9 +100,8 @@ def write_configs(shelf: Shelf, twins: TwinSet, folder: Path) -> None:
             run.config.write_json(folder / f"{net}.json")
 
 
-def run(args: argparse.Namespace, work: Path) -> None:
+def run(args: argparse.Namespace, work: Path, out: Path) -> None:
     """Train what is left of the chosen sets, then write the report of all sets there are."""
-    work.mkdir(parents=True, exist_ok=True)
     book, shelf = StageBook(work), Shelf(work / "runs")
     plans = {name: read_plan(PLANS / f"{name}.toml") for name in plan_names()}
     if args.quick:
@@ -120,18 +119,12 @@ def run(args: argparse.Namespace, work: Path) -> None:
         raise ConfigError(f"{work}: no set is prepared there; correct --work, or train first")
     if not args.report:
         Workers(shelf, args.jobs).work([sets[name] for name in wanted])
-    out = args.out or (work if args.quick else RESULTS)
     write_report(shelf, list(sets.values()), absent, out)
 
 
 def set_names(text: str) -> tuple[str, ...]:
     """Read the comma-separated sets of ``--only``."""
-    names = tuple(name.strip() for name in text.split(","))
-    wrong = [name for name in names if name not in plan_names()]
-    if wrong:
-        known = ", ".join(plan_names())
-        raise argparse.ArgumentTypeError(f"{', '.join(wrong)}: there are {known}")
-    return names
+    return names_of(plan_names())(text)
 
 
 def seed_numbers(text: str) -> tuple[int, ...]:
@@ -159,13 +152,12 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="folder of the results [benchmarks/results]")
     args = parser.parse_args()
     args.seeds = args.seeds or (QUICK_SEEDS if args.quick else SEEDS)
-    try:
+
+    def work() -> None:
         with tempfile.TemporaryDirectory(prefix="todm-twins-") as scratch:
-            run(args, args.work or (Path(scratch) if args.quick else Path("runs") / NAME))
-    except TodmError as error:
-        print(f"{NAME}: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+            run(args, *folders(args, NAME, scratch, partial=args.quick))
+
+    return told(NAME, work)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ cut off goes on where it stopped.
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -22,6 +23,9 @@ from pathlib import Path
 from time import perf_counter
 
 import torch
+from arguments import add_quick_and_out, named_path, report_path, told
+from kept import Kept
+from pages import everything, made_with, page, write
 
 from todm.bench.tokens import TokenJob, decode_apart
 from todm.core.artifact import load_artifact
@@ -38,7 +42,7 @@ from todm.models.store import load_subnet
 from todm.runtimes.bundle import open_bundle
 from todm.runtimes.eager import EagerSteps
 
-RESULT = Path(__file__).parent / "results" / "token_identity.json"
+NAME = "token_identity"
 REFERENCE = "torch_offline"
 RUNTIMES = {"torch_stream": "torch", "ort": "ort", "sherpa": "sherpa", "executorch": "executorch"}
 """The runtime of each form but the reference; each decodes in a process of its own."""
@@ -101,31 +105,20 @@ class Speech:
 
 
 class Log:
-    """The JSONL file of what was heard so far; a line that was cut off does not count."""
+    """What was heard so far."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lines: dict[str, object] = {}
-        if path.is_file():
-            for line in path.read_text("utf-8").splitlines():
-                try:
-                    entry = json.loads(line)
-                except json.JSONDecodeError:
-                    continue
-                self._lines[entry["key"]] = entry["heard"]
+        self._kept = Kept(path, "heard")
 
     def once(self, key: Sequence[object], label: str, hear: Callable[[], Heard]) -> Heard:
         """Return the result of that key, from the file or by hearing now."""
         name = json.dumps(list(key))
-        if name in self._lines:
+        if name in self._kept.found:
             print(f"{label}: heard before", flush=True)
-            return Heard.parse(self._lines[name], where=str(self._path))
+            return Heard.parse(self._kept.found[name], where=str(self._kept.path))
         begin_s = perf_counter()
         heard = hear()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as stream:
-            # A cut-off line before this one ends here.
-            stream.write("\n" + json.dumps({"key": name, "heard": heard.to_json()}) + "\n")
+        self._kept.put(name, heard.to_json())
         print(
             f"{label}: {heard.num_tokens} tokens in {heard.audio_s / 60:.1f} min of speech, "
             f"{perf_counter() - begin_s:.0f} s",
@@ -264,16 +257,16 @@ def measurements_of(device: str, heard: Mapping[str, Heard]) -> list[Measurement
     return found
 
 
-def sherpa_match(everything: Mapping[str, Mapping[str, Heard]]) -> list[Measurement]:
+def sherpa_match(by_device: Mapping[str, Mapping[str, Heard]]) -> list[Measurement]:
     """Return the share of tokens of all devices at which sherpa-onnx equals torch offline.
 
     Nothing where no token was heard: no share of nothing is a match.
     """
-    found = [compare(heard[REFERENCE], heard["sherpa"]) for heard in everything.values()]
+    found = [compare(heard[REFERENCE], heard["sherpa"]) for heard in by_device.values()]
     equal, total = sum(c.equal for c in found), sum(c.total for c in found)
     if not total:
         return []
-    note = f"stock sherpa-onnx against torch offline, fp32: {', '.join(everything)}"
+    note = f"stock sherpa-onnx against torch offline, fp32: {', '.join(by_device)}"
     return [
         Measurement(name="sherpa.token_match", value=equal / total, unit="", n=total, note=note)
     ]
@@ -309,49 +302,37 @@ def token_identity(
         raise ConfigError(f"bundles of {sorted(bundles)}, subnets of {sorted(subnets)}: give both")
     speech = Speech(open_corpus(corpus), splits, minutes, tokens)
     kept = Log(log)
-    everything = {
+    by_device = {
         device: hear_all(bundles[device], subnets[device], device, speech, kept)
         for device in bundles
     }
-    found = [m for device, heard in everything.items() for m in measurements_of(device, heard)]
-    return [*sherpa_match(everything), *found]
+    found = [m for device, heard in by_device.items() for m in measurements_of(device, heard)]
+    return [*sherpa_match(by_device), *found]
 
 
-def table(report: Report) -> str:
-    """Return the figures as Markdown."""
-    rows = [
-        f"| {m.name} | {m.value:.7g} | {m.unit} | {m.n} | {m.note} |" for m in report.measurements
-    ]
-    env = report.environment
-    return (
-        "# Token identity\n\nShare of encoder frames with a token at which two forms of a net have "
-        f"the same one, float32, greedy. `{env.command}` on {env.cpu}, {env.date}.\n\n"
-        "| figure | value | unit | n | note |\n|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
+def render(report: Report) -> str:
+    """Return the page."""
+    what = (
+        "Share of encoder frames with a token at which two forms of a net have the same one, "
+        f"float32, greedy. {made_with(report.environment)}"
     )
-
-
-def named_path(text: str) -> tuple[str, Path]:
-    """Read NAME=PATH."""
-    name, equals, path = text.partition("=")
-    if not (name and equals and path):
-        raise argparse.ArgumentTypeError(f"{text!r}: say NAME=PATH")
-    return name, Path(path)
+    return page("# Token identity", what, everything(report.measurements, ".7g"))
 
 
 def main() -> None:
     """Compare, print, and write the report and its table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--bundle", type=named_path, action="append", required=True)
-    parser.add_argument("--subnet", type=named_path, action="append", required=True)
-    parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=DEFAULT_SPLITS)
-    parser.add_argument("--minutes", type=float, default=20.0)
-    parser.add_argument("--tokens", type=int, default=5000)
-    parser.add_argument("--quick", action="store_true", help="20 s of speech and 20 tokens")
-    parser.add_argument("--log", type=Path, help="what was heard so far [OUT with .jsonl]")
-    parser.add_argument("--out", type=Path, help=f"the report [{RESULT.name} in results]")
+    add = parser.add_argument
+    add("--bundle", type=named_path, action="append", required=True, help="DEVICE=BUNDLE")
+    add("--subnet", type=named_path, action="append", required=True, help="DEVICE=SUBNET")
+    add("--corpus", type=Path, required=True, help="the prepared corpus")
+    add("--splits", nargs="+", choices=SPLITS, default=DEFAULT_SPLITS, help="in this order")
+    add("--minutes", type=float, default=20.0, help="least speech [20]")
+    add("--tokens", type=int, default=5000, help="least tokens [5000]")
+    add("--log", type=Path, help="what was heard so far [OUT with .jsonl]")
+    add_quick_and_out(parser, NAME, quick="20 s of speech and 20 tokens")
     args = parser.parse_args()
-    out: Path = args.out or (Path("runs/quick") / RESULT.name if args.quick else RESULT)
+    out = report_path(args, NAME)
     minutes, tokens = (1 / 3, 20) if args.quick else (args.minutes, args.tokens)
     measurements = token_identity(
         dict(args.bundle), dict(args.subnet), args.corpus,
@@ -359,11 +340,8 @@ def main() -> None:
         splits=tuple(args.splits), minutes=minutes, tokens=tokens,
     )  # fmt: skip
     report = Report(environment=environment(), measurements=tuple(measurements))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    report.write_json(out)
-    out.with_suffix(".md").write_text(table(report), "utf-8")
-    print(f"{out} and {out.with_suffix('.md').name}")
+    write(report, render(report), out)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(told(NAME, main))

@@ -11,9 +11,9 @@ Each training is a line of ``runs.jsonl`` in --work: a run that was cut off goes
 """
 
 import argparse
-import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from pages import everything, made_with, table
+from arguments import names_of, told
+from kept import Kept
+from measuring import over_seeds
+from pages import QUICK, RESULTS, everything, made_with, of_report, page, table, write
 
 from todm.core.errors import MissingExtraError
 from todm.core.forecast_config import ForecastConfig
@@ -33,7 +36,9 @@ from todm.models.forecasting import forecast_windows
 from todm.recipes.forecast import PAPER_HORIZONS, etth1
 from todm.train.forecast_run import Prepared, prepare, train
 
-RESULT = Path(__file__).parent / "results" / "tpgn.json"
+NAME = "tpgn"
+SCALING = "pgn_scaling.json"
+"""Whose figures a complete run takes over: one report holds all of the network."""
 PUBLISHED = {
     168: (0.1061, 0.2533),
     336: (0.1110, 0.2625),
@@ -164,26 +169,6 @@ def library(
     return found
 
 
-def read_log(path: Path) -> dict[str, dict[str, float]]:
-    """Return the figures of each run that is done; a line that was cut off does not count."""
-    done: dict[str, dict[str, float]] = {}
-    for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        done[entry["key"]] = entry["figures"]
-    return done
-
-
-def over_seeds(name: str, values: Sequence[float], note: str) -> Measurement:
-    """Return the mean with the least and largest."""
-    return Measurement(
-        name=name, value=float(np.mean(values)), unit="", low=min(values), high=max(values),
-        n=len(values), note=note,
-    )  # fmt: skip
-
-
 def measurements_of(
     done: dict[str, dict[str, float]], horizons: Sequence[int]
 ) -> Iterator[Measurement]:
@@ -203,15 +188,16 @@ def measurements_of(
 def _errors(place: str, runs: Sequence[dict[str, float]]) -> Iterator[Measurement]:
     windows = f"{runs[0]['test_windows']:.0f} test windows, mean over seeds"
     for figure in FIGURES:
-        yield over_seeds(f"{place}.{figure}", [r[figure] for r in runs], windows)
+        yield over_seeds(f"{place}.{figure}", [r[figure] for r in runs], "", note=windows)
 
 
 def _arm(place: str, runs: Sequence[dict[str, float]]) -> Iterator[Measurement]:
     yield from _errors(place, runs)
     few = f"the {LIBRARY_WINDOWS} windows of the library's forecasts, mean over seeds"
     for figure in FIGURES:
-        yield over_seeds(f"{place}.{figure}50", [r[f"{figure}50"] for r in runs], few)
-    yield over_seeds(f"{place}.epochs", [r["epochs"] for r in runs], "until it stopped")
+        yield over_seeds(f"{place}.{figure}50", [r[f"{figure}50"] for r in runs], "", note=few)
+    stopped = "until it stopped, mean over seeds"
+    yield over_seeds(f"{place}.epochs", [r["epochs"] for r in runs], "", note=stopped)
 
 
 def _library_measurements(figures: dict[str, float], horizon: int) -> Iterator[Measurement]:
@@ -285,7 +271,7 @@ def render(report: Report) -> str:
         table(("verdict", "ours / published", "status", "note"), judged),
         everything(report.measurements),
     ]
-    return "\n\n".join(parts) + "\n"
+    return page(*parts)
 
 
 def synthetic(path: Path) -> Path:
@@ -303,43 +289,41 @@ def synthetic(path: Path) -> Path:
 def main() -> None:
     """Do the runs that are not done, and write the report and its tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a made-up series, one epoch")
-    parser.add_argument("--work", type=Path, help="where runs are kept [runs/tpgn]")
-    parser.add_argument("--data", type=Path, help="ETTh1.csv [TODM_CORPORA/etth1/ETTh1.csv]")
-    parser.add_argument("--only", default="", help="arms, such as tpgn,library; others stay open")
+    add = parser.add_argument
+    add("--quick", action="store_true", help="a made-up series, one epoch; writes into --work")
+    add("--work", type=Path, help="where runs are kept [runs/tpgn]")
+    add("--data", type=Path, help="ETTh1.csv [TODM_CORPORA/etth1/ETTh1.csv]")
+    arms = ", ".join(ORDER)
+    add("--only", type=names_of(ORDER), default=(), help=f"of {arms}; writes into --work")
     args = parser.parse_args()
-    work: Path = args.work or Path("runs/quick/tpgn" if args.quick else "runs/tpgn")
+    work: Path = args.work or (QUICK / NAME if args.quick else Path("runs") / NAME)
     work.mkdir(parents=True, exist_ok=True)
     horizons = PAPER_HORIZONS[:1] if args.quick else PAPER_HORIZONS
     data: Path = args.data or Path(os.environ.get("TODM_CORPORA", ".")) / "etth1" / "ETTh1.csv"
     if args.quick:
         data = synthetic(work / "quick.csv")
-    log, done = work / "runs.jsonl", read_log(work / "runs.jsonl")
-    runs = plan(horizons, [n for n in args.only.split(",") if n], quick=args.quick)
+    kept = Kept(work / "runs.jsonl", "figures")
+    runs = plan(horizons, args.only, quick=args.quick)
     for run in runs:
-        if run.key in done:
+        if run.key in kept.found:
             continue
         try:
             figures = execute(run, data, work, quick=args.quick)
         except MissingExtraError as error:
             print(f"{run.key}: left out, {error}", flush=True)
             continue
-        done[run.key] = figures
-        with log.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"key": run.key, "figures": figures}) + "\n")
+        kept.put(run.key, figures)
         print(run.key, {k: round(v, 4) for k, v in figures.items()}, flush=True)
-    measured = tuple(measurements_of(done, horizons))
+    partial = args.quick or args.only
+    scaling = [] if partial else of_report(RESULTS / SCALING)
+    measured = (*measurements_of(kept.found, horizons), *scaling)
     report = Report(
-        environment=environment(MANY_SEEDS),
+        environment=environment(sorted({run.seed for run in runs if run.arm != "library"})),
         measurements=measured,
         verdicts=() if args.quick else tuple(verdicts_of(measured)),
     )
-    complete = not args.quick and not args.only
-    out = RESULT if complete else work / RESULT.name
-    report.write_json(out)
-    out.with_suffix(".md").write_text(render(report), "utf-8")
-    print(f"{out} and {out.with_suffix('.md').name}")
+    write(report, render(report), (work if partial else RESULTS) / f"{NAME}.json")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(told(NAME, main))

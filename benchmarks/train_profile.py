@@ -24,12 +24,12 @@ from unittest import mock
 
 import numpy as np
 import torch
-from pages import made_with
+from arguments import add_quick_and_out, report_path, told
+from pages import everything, made_with, page, write
 from torch import Tensor, nn
 
 from todm.core.config import OptimConfig, SupernetConfig
 from todm.core.data_config import PrepareConfig, SourceConfig, TokenConfig
-from todm.core.errors import TodmError
 from todm.core.report import Measurement, Report, environment
 from todm.core.rng import derive_seed
 from todm.core.space import SearchSpace
@@ -47,7 +47,7 @@ from todm.train.run import new_model
 from todm.train.supernet import SupernetTask
 
 SEED = 0
-RESULT = Path(__file__).parent / "results" / "train_profile.json"
+NAME = "train_profile"
 PARTS = ("data", "front", "encoder", "joiner_loss", "distill", "ledger", "optimizer")
 WARMUP_STEPS = 3
 WORDS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
@@ -239,44 +239,31 @@ def optimizers(name: str, space: SearchSpace, steps: int) -> list[Measurement]:
     return found
 
 
-def table(report: Report) -> str:
-    """Return the figures as Markdown; the largest part of a step is named."""
-    env = report.environment
+def render(report: Report) -> str:
+    """Return the page; the largest part of a step is named."""
     parts = {m.name: m.value for m in report.measurements if m.name.startswith("share.")}
     largest = max(parts, key=lambda name: parts[name])
-    lines = [
-        "# Profile of a training step",
-        f"{made_with(env)} One thread. Data are reading, augmentation and features. Largest part: "
-        f"**{largest.removeprefix('share.')}**, {parts[largest]:.0%} of a step.",
-        "| figure | value | unit | low | high | n | note |\n|---|---|---|---|---|---|---|",
-    ]
-    rows = [
-        f"| {m.name} | {m.value:.4g} | {m.unit} | {m.low:.4g} | {m.high:.4g} | {m.n} | {m.note} |"
-        for m in report.measurements
-    ]
-    return "\n\n".join(lines) + "\n" + "\n".join(rows) + "\n"
+    where = (
+        f"{made_with(report.environment)} One thread. Data are reading, augmentation and features. "
+        f"Largest part: **{largest.removeprefix('share.')}**, {parts[largest]:.0%} of a step."
+    )
+    return page("# Profile of a training step", where, everything(report.measurements, ".4g"))
 
 
-def main() -> int:
+def main() -> None:
     """Measure and write the report and its table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="small nets, in under a minute")
-    parser.add_argument("--recipe", default=None, help="whose step is timed (fsdd)")
+    parser.add_argument("--recipe", help="whose step is timed [fsdd; tiny with --quick]")
     parser.add_argument("--corpus", type=Path, help="a prepared corpus; else noise of its lengths")
-    parser.add_argument("--out", type=Path, help=f"the report [{RESULT.name} in results]")
+    add_quick_and_out(parser, NAME, quick="small nets, in under a minute")
     args = parser.parse_args()
-    out: Path = args.out or (Path("runs/quick") / RESULT.name if args.quick else RESULT)
     torch.set_num_threads(1)
     name = args.recipe or ("tiny" if args.quick else "fsdd")
     steps, turns = (3, 4) if args.quick else (40, 60)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            corpus = open_corpus(args.corpus) if args.corpus else sound_corpus(Path(folder))
-            config = recipe(name, corpus.table.size)
-            measurements = shares(config, corpus, steps)
-    except TodmError as error:
-        print(f"train_profile: {error}", file=sys.stderr)
-        return error.exit_code
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = open_corpus(args.corpus) if args.corpus else sound_corpus(Path(folder))
+        config = recipe(name, corpus.table.size)
+        measurements = shares(config, corpus, steps)
     measurements += optimizers(name, config.space, turns)
     if not args.quick:
         measurements += optimizers("librispeech", librispeech_space(500), turns // 2)
@@ -285,12 +272,8 @@ def main() -> int:
     headline = {"name": "optim.scaled_adam_over_adamw.time"}
     measurements.append(worst.model_copy(update=headline))
     report = Report(environment=environment((SEED,)), measurements=tuple(measurements))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    report.write_json(out)
-    out.with_suffix(".md").write_text(table(report), "utf-8")
-    print(f"{out} and {out.with_suffix('.md').name}")
-    return 0
+    write(report, render(report), report_path(args, NAME))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(told(NAME, main))

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from statistics import mean
 
+from measuring import over_seeds
 from spine_system import write_subnet
 
 from todm.core.artifact import Artifact
@@ -164,19 +164,6 @@ class Trials:
             silent=False,
         )
         return Report.read_json(found.file(REPORT))
-
-
-def over_seeds(name: str, values: Sequence[float], unit: str, *, note: str = "") -> Measurement:
-    """Return the mean of a figure over seeds, with the least and the largest of them."""
-    return Measurement(
-        name=name,
-        value=mean(values),
-        unit=unit,
-        low=min(values),
-        high=max(values),
-        n=len(values),
-        note=note or "mean over seeds; the least and the largest of them",
-    )
 
 
 def net_measurements(name: str, net: str, trials: Sequence[Trial]) -> list[Measurement]:

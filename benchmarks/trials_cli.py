@@ -1,36 +1,22 @@
 """The command line that the benchmarks of many trials share, and their tiny corpus."""
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from pages import everything, made_with, number, table
+from arguments import folders, names_of, told
+from pages import everything, made_with, number, page, table, write
 from trials import SIZES, Trials
 
 from todm.core.data_config import PrepareConfig, SourceConfig, StringConfig, TokenConfig
-from todm.core.errors import ConfigError, TodmError
+from todm.core.errors import ConfigError
 from todm.core.report import Measurement, Report, environment
 from todm.features.wav import write_wav
 from todm.prepare.run import run as run_prepare
 
-RESULTS = Path(__file__).parent / "results"
 WORDS = ("ONE", "TWO", "SIX")
-
-
-def names_of(known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
-    """Return a reader of comma-separated names."""
-
-    def read(text: str) -> tuple[str, ...]:
-        names = tuple(name.strip() for name in text.split(","))
-        wrong = [name for name in names if name not in known]
-        if wrong:
-            raise argparse.ArgumentTypeError(f"{', '.join(wrong)}: there are {', '.join(known)}")
-        return names
-
-    return read
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -94,29 +80,25 @@ def run_benchmark(
         args: Of ``parser``; ``args.out`` and ``args.work`` are filled in.
         measure: Returns the figures and the page's text above the table of all of them.
     """
-    partial = args.only is not None or args.quick or args.seeds != args.all_seeds
-    try:
+
+    def run() -> None:
+        partial = args.only is not None or args.quick or args.seeds != args.all_seeds
         with tempfile.TemporaryDirectory(prefix=f"todm-{stem}-") as scratch:
-            args.work = args.work or Path(scratch if args.quick else f"runs/{stem}")
-            args.work.mkdir(parents=True, exist_ok=True)
-            args.out = args.out or (args.work if partial else RESULTS)
+            args.work, args.out = folders(args, stem, scratch, partial=partial)
             args.out.mkdir(parents=True, exist_ok=True)
             trials = trials_of(args, args.work)
             args.name = args.name or trials.corpus_path.name
             found, text = measure(trials)
-            report = Report(environment=environment(args.seeds), measurements=tuple(found))
-            report.write_json(args.out / f"{stem}.json")
-            where = (
-                f"{made_with(report.environment)} {trials.split} split, seeds "
-                f"{', '.join(map(str, args.seeds))}, batch {trials.base.data.batch_size}."
-            )
-            parts = [f"# {stem}", where, text, everything(found)]
-            (args.out / f"{stem}.md").write_text("\n\n".join(parts) + "\n", "utf-8")
-            print(f"{text}\n{args.out / stem}.json")
-    except TodmError as error:
-        print(f"{stem}: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+        report = Report(environment=environment(args.seeds), measurements=tuple(found))
+        where = (
+            f"{made_with(report.environment)} {trials.split} split, seeds "
+            f"{', '.join(map(str, args.seeds))}, batch {trials.base.data.batch_size}."
+        )
+        print(text)
+        shown = page(f"# {stem}", where, text, everything(found))
+        write(report, shown, args.out / f"{stem}.json")
+
+    return told(stem, run)
 
 
 def summary(

@@ -37,9 +37,9 @@ def test_what_was_heard_is_not_heard_again(bundle, tmp_path, monkeypatch):
 
     monkeypatch.setattr(runtimes, "hear", hear)
     for _ in range(2):
-        kept = runtimes.Kept(tmp_path / "log.jsonl")
-        assert kept.hear(bundle, "ort", "fp32", spoken).tokens.transcripts == (one,)
-        assert kept.hear(bundle, "ort_web", "fp32", spoken).tokens is None
+        ears = runtimes.Ears(tmp_path / "log.jsonl")
+        assert ears.hear(bundle, "ort", "fp32", spoken).tokens.transcripts == (one,)
+        assert ears.hear(bundle, "ort_web", "fp32", spoken).tokens is None
     assert calls == ["ort", "ort_web", "ort_web"]  # what was not run may be installed by now
 
 
@@ -50,5 +50,5 @@ def test_the_table_names_what_was_not_run():
     )  # fmt: skip
     report = Report(environment=environment(), measurements=(), verdicts=(absent,))
     assert "| tiny | fp32 | ort_web | not judged | - | not run: needs a browser |" in (
-        runtimes.table(report)
+        runtimes.render(report)
     )

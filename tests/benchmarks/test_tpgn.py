@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from kept import Kept
 
 from todm.core.report import Report
 
@@ -44,7 +45,10 @@ def test_verdicts_have_two_sides(horizon, ratio, status):
 def test_a_line_that_was_cut_off_does_not_count(tmp_path):
     log = tmp_path / "runs.jsonl"
     log.write_text('{"key": "168.tpgn.1", "figures": {"mse": 1.0}}\n{"key": "168.tp', "utf-8")
-    assert script.read_log(log) == {"168.tpgn.1": {"mse": 1.0}}
+    kept = Kept(log, "figures")
+    assert kept.found == {"168.tpgn.1": {"mse": 1.0}}
+    kept.put("168.tpgn.2", {"mse": 2.0})
+    assert list(Kept(log, "figures").found) == ["168.tpgn.1", "168.tpgn.2"]
 
 
 @pytest.mark.slow

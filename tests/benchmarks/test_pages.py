@@ -1,0 +1,42 @@
+"""The pages beside the results are what their scripts make of the JSON, character by character."""
+
+import importlib
+
+import pages
+import pytest
+
+from todm.core.report import Measurement, Report, environment
+
+STEMS = ("rnnt_loss", "runtimes", "scan_forms", "ssm_forms", "token_identity", "train_profile")
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_a_page_is_made_of_its_json_alone(stem):
+    report = pages.RESULTS / f"{stem}.json"
+    made = importlib.import_module(stem).render(Report.read_json(report))
+    assert report.with_suffix(".md").read_text("utf-8") == made
+
+
+def test_figures_are_printed_by_unit_or_all_alike():
+    figures = [
+        Measurement(name="a", value=1.23456, unit="ms", low=1.0, note="x | y\nz"),
+        Measurement(name="b", value=0.000123456, unit="s"),
+    ]
+    assert pages.everything(figures).splitlines()[2:] == [
+        "| a | 1.23 | ms | 1.00 |  | 1 | x / y z |",
+        "| b | 0.0 | s |  |  | 1 |  |",
+    ]
+    assert pages.everything(figures, ".4g").splitlines()[2:] == [
+        "| a | 1.235 | ms | 1 |  | 1 | x / y z |",
+        "| b | 0.0001235 | s |  |  | 1 |  |",
+    ]
+
+
+def test_figures_of_another_report_say_where_they_are_from(tmp_path):
+    path = tmp_path / "other.json"
+    assert pages.of_report(path) == []
+    figures = (Measurement(name="a", value=1.0, unit="ms", note="x"),)
+    env = environment().model_copy(update={"commit": "abc1234", "date": "today"})
+    Report(environment=env, measurements=figures).write_json(path)
+    (found,) = pages.of_report(path)
+    assert found == figures[0].model_copy(update={"note": "x; other.json, commit abc1234, today"})
