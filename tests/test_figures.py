@@ -183,6 +183,7 @@ def test_a_table_untrue_to_its_json_fails(results, old, new):
 def test_results_say_what_made_them(path):
     env = json.loads(path.read_text("utf-8"))["environment"]
     assert re.search(r"\b\w+\.py\b", env["command"])
+    assert not re.search(r"(^|[\s=])/", env["command"])  # no folder of the machine that made it
     assert re.fullmatch(r"[0-9a-f]{7,40}", env["commit"])  # known, and no changes beside it
     assert env["date"]
     assert env["cpu"]

@@ -90,10 +90,16 @@ def environment(seeds: Iterable[int] = ()) -> Environment:
         python=platform.python_version(),
         versions=_versions(),
         commit=_commit(),
-        command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command=" ".join([Path(sys.argv[0]).name, *map(_portable, sys.argv[1:])]),
         seeds=tuple(seeds),
         date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
+
+
+def _portable(argument: str) -> str:
+    """Return an argument without this machine's folders: of an absolute path the last part."""
+    name, equals, value = argument.rpartition("=")
+    return f"{name}{equals}{Path(value).name}" if Path(value).is_absolute() else argument
 
 
 def _cpu() -> tuple[str, frozenset[str]]:
