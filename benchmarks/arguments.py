@@ -43,6 +43,14 @@ def report_path(args: argparse.Namespace, stem: str) -> Path:
     return out or (QUICK if args.quick else RESULTS) / f"{stem}.json"
 
 
+def log_path(args: argparse.Namespace, stem: str) -> Path:
+    """Return where what was heard is kept: beside a report elsewhere, never in ``results/``."""
+    log: Path | None = args.log
+    if log is None and (args.quick or args.out):
+        log = report_path(args, stem).with_suffix(".jsonl")
+    return log or Path("runs") / f"{stem}.jsonl"
+
+
 def folders(
     args: argparse.Namespace, stem: str, scratch: str, *, partial: bool
 ) -> tuple[Path, Path]:

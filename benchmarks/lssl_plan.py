@@ -135,6 +135,17 @@ def _images(name: str, **settings: object) -> SequencesConfig:
     return base.model_copy(update={"source": source})
 
 
+def _whole(small: str) -> TaskPlan:
+    return TaskPlan(
+        _images(f"{small}_full", num_train=6000),
+        epochs=6,
+        batch_size=50,
+        methods=TWO,
+        rates_of=small,
+        max_seeds=1,
+    )
+
+
 TASKS: dict[str, TaskPlan] = {
     "fsdd": TaskPlan(
         sequences_recipe("fsdd_raw"), epochs=12, batch_size=16, augment=AUDIO, half_rate=True
@@ -162,22 +173,7 @@ TASKS: dict[str, TaskPlan] = {
         methods=TWO,
         rates_of="fsdd_mfcc",
     ),
-    "smnist_full": TaskPlan(
-        _images("smnist_full", num_train=6000),
-        epochs=6,
-        batch_size=50,
-        methods=TWO,
-        rates_of="smnist",
-        max_seeds=1,
-    ),
-    "pmnist_full": TaskPlan(
-        _images("pmnist_full", num_train=6000),
-        epochs=6,
-        batch_size=50,
-        methods=TWO,
-        rates_of="pmnist",
-        max_seeds=1,
-    ),
+    **{f"{small}_full": _whole(small) for small in ("smnist", "pmnist")},
     "arabic16k": TaskPlan(
         sequences_recipe("arabic_raw_16k"),
         epochs=4,

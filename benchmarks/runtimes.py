@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from arguments import add_quick_and_out, named_path, report_path, told
+from arguments import add_quick_and_out, log_path, named_path, report_path, told
 from kept import Kept
 from pages import everything, made_with, page, table, write
 from token_identity import DEFAULT_SPLITS
@@ -119,11 +119,10 @@ def main() -> None:
     add("--splits", nargs="+", choices=SPLITS, default=DEFAULT_SPLITS, help="in this order")
     add("--runtimes", default="all", help=f"all, or some of {', '.join(PLACES)}")
     add("--minutes", type=float, default=20.0, help="least speech [20]")
-    add("--log", type=Path, help="what was heard so far [OUT with .jsonl]")
+    add("--log", type=Path, help=f"what was heard so far [runs/{NAME}.jsonl, or beside --out]")
     add_quick_and_out(parser, NAME, quick="10 s of speech")
     args = parser.parse_args()
-    out = report_path(args, NAME)
-    ears = Ears(args.log or out.with_suffix(".jsonl"))
+    ears = Ears(log_path(args, NAME))
     places = chosen_places(args.runtimes)
     seconds = 10.0 if args.quick else 60 * args.minutes
     measurements: list[Measurement] = []
@@ -135,7 +134,7 @@ def main() -> None:
     report = Report(
         environment=environment(), measurements=tuple(measurements), verdicts=tuple(verdicts)
     )
-    write(report, render(report), out)
+    write(report, render(report), report_path(args, NAME))
 
 
 if __name__ == "__main__":

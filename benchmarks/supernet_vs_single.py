@@ -143,9 +143,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--work", type=Path, help=f"folder of all runs [runs/{NAME}]")
     parser.add_argument("--corpus-dir", type=Path, help="holds the corpora [TODM_CORPORA]")
-    parser.add_argument("--only", type=set_names, default=DEFAULT_SETS, metavar="SETS")
-    parser.add_argument("--seeds", type=seed_numbers, help="[1,2,3]; rates by the first")
-    parser.add_argument("--steps", type=int, help="updates of every training [the plan's]")
+    sets = f"of {', '.join(plan_names())} [{','.join(DEFAULT_SETS)}]"
+    parser.add_argument("--only", type=set_names, default=DEFAULT_SETS, metavar="SETS", help=sets)
+    parser.add_argument(
+        "--seeds", type=seed_numbers, help="[1,2,3]; rates by the first; others write into --work"
+    )
+    parser.add_argument(
+        "--steps", type=int, help="updates of every training [the plan's]; writes into --work"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, a thread each")
     parser.add_argument("--report", action="store_true", help="train nothing, write the table")
     parser.add_argument("--quick", action="store_true", help="a tiny trial on synthesised speech")
@@ -153,9 +158,11 @@ def main() -> int:
     args = parser.parse_args()
     args.seeds = args.seeds or (QUICK_SEEDS if args.quick else SEEDS)
 
+    partial = args.quick or args.steps is not None or args.seeds != SEEDS
+
     def work() -> None:
         with tempfile.TemporaryDirectory(prefix="todm-twins-") as scratch:
-            run(args, *folders(args, NAME, scratch, partial=args.quick))
+            run(args, *folders(args, NAME, scratch, partial=partial))
 
     return told(NAME, work)
 

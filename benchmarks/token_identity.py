@@ -23,7 +23,7 @@ from pathlib import Path
 from time import perf_counter
 
 import torch
-from arguments import add_quick_and_out, named_path, report_path, told
+from arguments import add_quick_and_out, log_path, named_path, report_path, told
 from kept import Kept
 from pages import everything, made_with, page, write
 
@@ -329,18 +329,17 @@ def main() -> None:
     add("--splits", nargs="+", choices=SPLITS, default=DEFAULT_SPLITS, help="in this order")
     add("--minutes", type=float, default=20.0, help="least speech [20]")
     add("--tokens", type=int, default=5000, help="least tokens [5000]")
-    add("--log", type=Path, help="what was heard so far [OUT with .jsonl]")
+    add("--log", type=Path, help=f"what was heard so far [runs/{NAME}.jsonl, or beside --out]")
     add_quick_and_out(parser, NAME, quick="20 s of speech and 20 tokens")
     args = parser.parse_args()
-    out = report_path(args, NAME)
     minutes, tokens = (1 / 3, 20) if args.quick else (args.minutes, args.tokens)
     measurements = token_identity(
         dict(args.bundle), dict(args.subnet), args.corpus,
-        log=args.log or out.with_suffix(".jsonl"),
+        log=log_path(args, NAME),
         splits=tuple(args.splits), minutes=minutes, tokens=tokens,
     )  # fmt: skip
     report = Report(environment=environment(), measurements=tuple(measurements))
-    write(report, render(report), out)
+    write(report, render(report), report_path(args, NAME))
 
 
 if __name__ == "__main__":

@@ -1,36 +1,25 @@
 """The nets that are compared differ in their lookahead alone, and the script runs."""
 
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
+import lookahead
 
 from todm.core.overrides import apply_overrides
 from todm.core.report import Report
 from todm.recipes import recipe
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
 
-
-@pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    import lookahead
-
-    return lookahead
-
-
-def arms(script):
+def arms():
     base = apply_overrides(recipe("tiny", 12), ["schedule.steps=7"])
     configured = SimpleNamespace(
         config=lambda overrides, seed: apply_overrides(base, [*overrides, f"seed={seed}"])
     )
-    return script.Lookaheads(configured)
+    return lookahead.Lookaheads(configured)
 
 
-def test_nets_differ_in_their_lookahead_alone(script):
-    made = arms(script)
+def test_nets_differ_in_their_lookahead_alone():
+    made = arms()
     shared = made.config((0, 80, 320, 640), seed=2)
     assert shared.space.lookaheads == (0, 1, 7, 15)
     assert (shared.sandwich.num_random, shared.sandwich.smallest) == (0, 0)
@@ -40,7 +29,7 @@ def test_nets_differ_in_their_lookahead_alone(script):
         assert own.space.largest.blocks[0].mixer.backward == (ms > 0)
         same = shared.model_dump(exclude={"space"})
         assert own.model_dump(exclude={"space"}) == same
-        spec = script.at_lookahead(shared.space.largest, ms)
+        spec = lookahead.at_lookahead(shared.space.largest, ms)
         assert spec.fits_chunk(spec.chunk_frames)
         assert spec.lookahead_frames == frames
     assert shared.schedule.steps == 7
@@ -51,22 +40,22 @@ def trial(seed, wers):
     return SimpleNamespace(config=SimpleNamespace(seed=seed), wer=lambda net: wers[net])
 
 
-def test_differences_pair_the_seeds_that_both_have(script):
+def test_differences_pair_the_seeds_that_both_have():
     shared = [trial(1, {"320": 5.0}), trial(2, {"320": 7.0})]
     own = {320: [trial(2, {"320": 7.5}), trial(1, {"320": 4.0}), trial(3, {"320": 9.0})]}
-    (diff,) = script.differences("fsdd", shared, own)
+    (diff,) = lookahead.differences("fsdd", shared, own)
     assert diff.name == "fsdd.wer.diff.320"
     assert (diff.value, diff.low, diff.high, diff.n) == (0.25, -0.5, 1.0, 2)
     assert "5.00 points apart" in diff.note
-    assert list(script.differences("fsdd", [], own)) == []
+    assert list(lookahead.differences("fsdd", [], own)) == []
 
 
-def test_quick_run_writes_the_report_and_goes_on(script, tmp_path, monkeypatch, capsys):
+def test_quick_run_writes_the_report_and_goes_on(tmp_path, monkeypatch, capsys):
     arguments = ["lookahead.py", "--quick", "--name", "tones", "--work", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", arguments)
-    assert script.main() == 0
+    assert lookahead.main() == 0
     capsys.readouterr()
-    assert script.main() == 0
+    assert lookahead.main() == 0
     told = capsys.readouterr().err
     assert "[supernet] reused" in told
     assert "done in" not in told

@@ -1,25 +1,13 @@
 """The benchmark of transducer losses runs, and its two forms of ours are what they say."""
 
-import importlib.util
 import os
 import sys
-from pathlib import Path
 
 import pytest
+import rnnt_loss as bench
+import rnnt_worker as worker
 
 from todm.core.report import Measurement, Report
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-bench, worker = load("rnnt_loss"), load("rnnt_worker")
 
 
 def test_with_all_positions_kept_the_forms_differ_by_the_simple_loss_alone():

@@ -1,11 +1,8 @@
 """The script of the matrix: what was heard is kept, and the table says what was not run."""
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import runtimes
 
 from todm.bench.matrix import Heard, Spoken

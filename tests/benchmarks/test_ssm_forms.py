@@ -1,22 +1,15 @@
 """The script's parts run; that the forms compute the same is tested with the kernels."""
 
-import importlib.util
 import sys
-from pathlib import Path
 
 import pytest
+import ssm_forms
 
 from todm.core.report import Report
 
-SPEC = importlib.util.spec_from_file_location(
-    "ssm_forms", Path(__file__).parents[2] / "benchmarks" / "ssm_forms.py"
-)
-forms = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(forms)
-
 
 def test_training_forms_are_timed_in_turns():
-    found = {m.name: m for m in forms.training([(2, 8)], 2)}
+    found = {m.name: m for m in ssm_forms.training([(2, 8)], 2)}
     assert set(found) == {
         "ssm_forms.toeplitz_ms.b2.t8",
         "ssm_forms.fft_ms.b2.t8",
@@ -29,7 +22,7 @@ def test_training_forms_are_timed_in_turns():
 def test_quick_run_writes_the_report_and_its_table(tmp_path, monkeypatch):
     out = tmp_path / "forms.json"
     monkeypatch.setattr(sys, "argv", ["ssm_forms.py", "--quick", "--out", str(out)])
-    forms.main()
+    ssm_forms.main()
     report = Report.read_json(out)
     for runtime in ("ort", "executorch"):
         assert report.value(f"ssm_forms.{runtime}.fold_ms") > 0

@@ -1,25 +1,16 @@
 """The script runs on a tiny net; its comparison is tested by hand."""
 
 import gzip
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import pytest
 import soundfile
+import token_identity as identity
 
 from todm.core.artifact import write_artifact
 from todm.core.errors import ArtifactError, ConfigError, DataError
 from todm.core.report import Report
-
-ROOT = Path(__file__).parents[2]
-SPEC = importlib.util.spec_from_file_location(
-    "token_identity", ROOT / "benchmarks" / "token_identity.py"
-)
-identity = importlib.util.module_from_spec(SPEC)
-sys.modules["token_identity"] = identity  # dataclasses look their module up
-SPEC.loader.exec_module(identity)
 
 
 @pytest.fixture(scope="module")

@@ -1,24 +1,16 @@
 """The plan of the table and its verdicts; and the script runs."""
 
-import importlib.util
 import sys
-from pathlib import Path
 
 import pytest
+import tpgn
 from kept import Kept
 
 from todm.core.report import Report
 
-SPEC = importlib.util.spec_from_file_location(
-    "tpgn_script", Path(__file__).parents[2] / "benchmarks" / "tpgn.py"
-)
-script = importlib.util.module_from_spec(SPEC)
-sys.modules["tpgn_script"] = script
-SPEC.loader.exec_module(script)
-
 
 def test_ten_seeds_at_the_longest_horizon_and_five_elsewhere():
-    runs = script.plan(script.PAPER_HORIZONS, [], quick=False)
+    runs = tpgn.plan(tpgn.PAPER_HORIZONS, [], quick=False)
     counts = {}
     for run in runs:
         counts[run.arm, run.horizon] = counts.get((run.arm, run.horizon), 0) + 1
@@ -34,10 +26,10 @@ def test_ten_seeds_at_the_longest_horizon_and_five_elsewhere():
     [(168, 1.04, "met"), (168, 1.06, "failed"), (168, 0.89, "failed"), (1440, 1.07, "met")],
 )
 def test_verdicts_have_two_sides(horizon, ratio, status):
-    mse, mae = script.PUBLISHED[horizon]
+    mse, mae = tpgn.PUBLISHED[horizon]
     figures = {"mse": ratio * mse, "mae": ratio * mae, "mse50": 1.0, "mae50": 1.0}
     done = {f"{horizon}.tpgn.1": {**figures, "epochs": 1.0, "test_windows": 32.0}}
-    found = list(script.verdicts_of(list(script.measurements_of(done, (horizon,)))))
+    found = list(tpgn.verdicts_of(list(tpgn.measurements_of(done, (horizon,)))))
     assert [v.status for v in found] == [status, status]
     assert found[0].value == pytest.approx(ratio)
 
@@ -54,7 +46,7 @@ def test_a_line_that_was_cut_off_does_not_count(tmp_path):
 @pytest.mark.slow
 def test_quick_run_writes_the_report_and_its_table(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["tpgn.py", "--quick", "--work", str(tmp_path)])
-    script.main()
+    tpgn.main()
     report = Report.read_json(tmp_path / "tpgn.json")
     assert report.value("ETTh1.168.tpgn.mse") > 0
     assert report.value("branches.168.long.mae") > 0

@@ -1,26 +1,19 @@
 """The parts of a profiled step add up to it, and the script runs."""
 
-import importlib.util
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+import train_profile
 from torch import nn
 
 from todm.core.report import Report
 
-SPEC = importlib.util.spec_from_file_location(
-    "train_profile", Path(__file__).parents[2] / "benchmarks" / "train_profile.py"
-)
-profile = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(profile)
-
 
 def test_time_is_given_to_the_part_that_ran(monkeypatch):
     clock = iter(range(100))
-    monkeypatch.setattr(profile, "process_time", lambda: next(clock))
-    watch = profile.Stopwatch()
+    monkeypatch.setattr(train_profile, "process_time", lambda: next(clock))
+    watch = train_profile.Stopwatch()
     first, second = nn.Linear(2, 2), nn.Linear(2, 2)
     handles = [
         watch.at_output(first, "first", before="second"),
@@ -42,14 +35,14 @@ def report(tmp_path_factory):
     out = tmp_path_factory.mktemp("profile") / "profile.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["train_profile.py", "--quick", "--out", str(out)])
-        profile.main()
+        train_profile.main()
     return Report.read_json(out), out.with_suffix(".md").read_text("utf-8")
 
 
 def test_quick_run_writes_the_report_and_its_table(report):
     found, table = report
     values = {m.name: m.value for m in found.measurements}
-    parts = {part: values[f"share.{part}"] for part in profile.PARTS}
+    parts = {part: values[f"share.{part}"] for part in train_profile.PARTS}
     assert all(share > 0 for share in parts.values())
     assert sum(parts.values()) == pytest.approx(1.0, abs=0.2)  # medians of three steps
     assert f"**{max(parts, key=parts.get)}**" in table
