@@ -5,6 +5,7 @@ import sys
 import pytest
 import tpgn
 from kept import Kept
+from tpgn_table import PUBLISHED
 
 from todm.core.report import Report
 
@@ -26,7 +27,7 @@ def test_ten_seeds_at_the_longest_horizon_and_five_elsewhere():
     [(168, 1.04, "met"), (168, 1.06, "failed"), (168, 0.89, "failed"), (1440, 1.07, "met")],
 )
 def test_verdicts_have_two_sides(horizon, ratio, status):
-    mse, mae = tpgn.PUBLISHED[horizon]
+    mse, mae = PUBLISHED[horizon]
     figures = {"mse": ratio * mse, "mae": ratio * mae, "mse50": 1.0, "mae50": 1.0}
     done = {f"{horizon}.tpgn.1": {**figures, "epochs": 1.0, "test_windows": 32.0}}
     found = list(tpgn.verdicts_of(list(tpgn.measurements_of(done, (horizon,)))))
