@@ -224,6 +224,16 @@ def quick_supernet(work: Path) -> tuple[Path, Path]:
     return supernet, corpus
 
 
+def render(report: Report) -> str:
+    """Return the page."""
+    what = (
+        "Hypervolume (dev WER, MACs) of a search's front over that of the exhaustive front, and "
+        "what nets cut out of the supernet hear beside the supernet itself."
+    )
+    figures = everything(report.measurements)
+    return page(f"# {NAME}", made_with(report.environment), what, figures)
+
+
 def main() -> int:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -248,15 +258,8 @@ def run(args: argparse.Namespace) -> None:
     seeds = 2 if args.quick else SEEDS
     found = search_quality(opened, source, work, seeds=seeds, quick=args.quick)
     report = Report(environment=environment(range(seeds)), measurements=tuple(found))
-    what = (
-        "Hypervolume (dev WER, MACs) of a search's front over that of the exhaustive front, and "
-        "what nets cut out of the supernet hear beside the supernet itself."
-    )
     out = args.out or (work if args.quick else RESULTS)
-    figures = everything(found)
-    print(figures)
-    text = page(f"# {NAME}", made_with(report.environment), what, figures)
-    write(report, text, out / f"{NAME}.json")
+    write(report, render(report), out / f"{NAME}.json")
 
 
 if __name__ == "__main__":

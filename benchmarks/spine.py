@@ -8,8 +8,8 @@ work folder after a change of todm. All WERs are streamed, one symbol per frame.
     python benchmarks/spine.py --quick
 
 ``--quick`` takes the same way with two small corpora spoken by espeak-ng, a tiny net and one
-device. Only a complete run writes to ``--out``; one with ``--only`` writes ``partial.json`` into
-its work folder, and so does ``--quick`` unless ``--out`` is given.
+device. Only a complete run writes to ``results/``; ``--quick`` writes into its work folder, and so
+does one with ``--only``: ``partial.json``. ``--out`` names another folder.
 """
 
 import argparse
@@ -238,7 +238,7 @@ def run(args: argparse.Namespace, work: Path, out: Path) -> set[str]:
     )
     print(f"{page}\nseconds: {seconds}")
     complete = args.only == PARTS
-    write(report, page, out / f"{NAME}.json" if complete else work / "partial.json")
+    write(report, page, out / f"{NAME if complete else 'partial'}.json")
     return required_names() - {m.name for m in found} if complete and not args.quick else set()
 
 
@@ -254,17 +254,18 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="folder of all stages [runs/spine]")
     parser.add_argument("--corpus-dir", type=Path, help="holds fsdd and an4 [TODM_CORPORA]")
     parser.add_argument(
-        "--only", type=part_names, default=PARTS, help=f"of {', '.join(PARTS)}; writes no results"
+        "--only", type=part_names, default=PARTS, help=f"of {', '.join(PARTS)}; writes partial.json"
     )
     parser.add_argument("--threads", type=int, help="of training [2; 1 with --quick]")
     parser.add_argument("--quick", action="store_true", help="a tiny trial on synthesised speech")
     parser.add_argument("--out", type=Path, help="folder of spine.json [benchmarks/results]")
     args = parser.parse_args()
     missing: set[str] = set()
+    partial = args.quick or args.only != PARTS
 
     def measure() -> None:
         with tempfile.TemporaryDirectory(prefix="todm-spine-") as scratch:
-            missing.update(run(args, *folders(args, NAME, scratch, partial=args.quick)))
+            missing.update(run(args, *folders(args, NAME, scratch, partial=partial)))
 
     code = told(NAME, measure)
     if missing:
