@@ -41,6 +41,7 @@ from token_identity import DEFAULT_SPLITS, token_identity
 from todm.bench.run import BenchConfig
 from todm.core.artifact import write_artifact
 from todm.core.data_config import PrepareConfig, SourceConfig, StringConfig, TokenConfig
+from todm.core.quantization import ExportConfig, GateConfig
 from todm.core.report import Measurement, Report, environment
 from todm.core.search_config import SearchConfig
 from todm.evaluate.run import REPORT
@@ -69,7 +70,12 @@ class Settings:
 FULL = Settings(
     strings=StringConfig(),
     recipes=("fsdd", "an4"),
-    devices=DevicePlan(names=DEVICES, search=SearchConfig(seed=SEED), measured=True),
+    devices=DevicePlan(
+        names=DEVICES,
+        search=SearchConfig(seed=SEED),
+        measured=True,
+        export=ExportConfig(),
+    ),
     wall_rounds=60,
     bench=BenchConfig(seconds=60.0, paced_s=8.0, repeats=3),
     minutes=None,
@@ -83,6 +89,7 @@ QUICK = Settings(
         names=DEVICES[:1],
         search=SearchConfig(seed=SEED, trials=3, population=2, eval_utterances=4),
         measured=False,
+        export=ExportConfig(gate=GateConfig(utterances=4, ranking_utterances=1, drift_s=20.0)),
     ),
     wall_rounds=4,
     bench=BenchConfig(seconds=1.0, paced_s=0.0, repeats=1),

@@ -12,6 +12,7 @@ from todm.core.artifact import Artifact, write_artifact
 from todm.core.cost import macs_per_audio_s, num_parameters
 from todm.core.errors import ConfigError
 from todm.core.profile import DeviceProfile, load_profile
+from todm.core.quantization import ExportConfig
 from todm.core.report import Measurement, Report, environment
 from todm.core.search_config import SearchConfig
 from todm.core.specs import SubnetSpec
@@ -43,6 +44,7 @@ class DevicePlan:
     search: SearchConfig
     measured: bool
     """Export and time candidates, as ``todm extract`` does; off, bytes are arithmetic."""
+    export: ExportConfig
 
 
 @dataclass(frozen=True)
@@ -99,14 +101,19 @@ class Devices:
         )
 
     def _ship(self, profile: DeviceProfile) -> Shipped:
-        system = self.system
+        system, config = self.system, self.plan.export
         subnet = self._extract(profile) if self.shapes is None else self._transfer(profile.name)
         bundle = system.book.run(
             f"{system.plan.name}.{profile.name}.bundle",
             "bundle",
-            [profile.to_json(), subnet.digest],
+            [profile.to_json(), subnet.digest, config.to_json()],
             lambda out: export_subnet(
-                subnet.path, out, target="both", profile=profile, corpus=system.corpus.path
+                subnet.path,
+                out,
+                target="both",
+                profile=profile,
+                corpus=system.corpus.path,
+                config=config,
             ),
         )
         return Shipped(profile, subnet, bundle)
