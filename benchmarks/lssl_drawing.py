@@ -143,7 +143,7 @@ def _curve(points: Sequence[tuple[float, float]], colour: str, kind: str) -> str
 def main() -> None:
     """Read the command line and draw."""
     made = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    made.add_argument("--out", type=Path, default=OUT)
+    made.add_argument("--out", type=Path, default=OUT, help="[docs/lssl.svg]")
     args = made.parse_args()
     args.out.write_text(draw(), "utf-8")
     print(args.out)

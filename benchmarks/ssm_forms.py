@@ -1,7 +1,7 @@
 """Which form of the state-space scan is the fastest where: two decisions of todm, measured.
 
 Training: the T x T product against the FFT, forward and backward, over the lengths of training
-batches; ``core.cost_training.TOEPLITZ_MAX_FRAMES`` follows from it. Streaming: the folded chunk,
+batches; ``core.cost_mixers.TOEPLITZ_MAX_FRAMES`` follows from it. Streaming: the folded chunk,
 which is what todm exports, against the same recurrence unrolled frame by frame, inside a whole
 encoder in ONNX Runtime and in ExecuTorch. One thread, CPU time; the forms take turns, so that the
 machine's other work hits them alike; the least time is the fairest figure on a shared machine, the
