@@ -28,7 +28,8 @@ def check_targets(targets: Sequence[ExportTarget]) -> None:
     """Check what is asked for.
 
     Raises:
-        ConfigError: no target, two of one form, or a precision that a form does not have.
+        ConfigError: no target, two of one form, a precision that a form does not have, or static
+            ranges for a graph that onnxruntime's calibration cannot run.
     """
     forms = [target.form for target in targets]
     if not forms or len(set(forms)) != len(forms):
@@ -40,6 +41,12 @@ def check_targets(targets: Sequence[ExportTarget]) -> None:
             raise ConfigError(
                 f"{target.form} in the schemes {[s.kind for s in target.schemes]}: fp32 comes "
                 "first, then at most one of each precision and only the form's own"
+            )
+        if target.form == "onnx" and target.scan_form == "custom" and "int8_static" in names:
+            raise ConfigError(
+                "onnx int8_static is calibrated by a session of onnxruntime that loads no operator "
+                "library, so it cannot be made of the scan form custom; say --scan folded or "
+                "--scan unrolled, or leave out --precision int8_static"
             )
 
 

@@ -76,12 +76,12 @@ def run(  # noqa: PLR0913 - one export: what, judged on what, for whom
             is left, or the earlier one.
         MissingExtraError: an exporter's package is not installed.
     """
+    opened = load_subnet(subnet)
+    targets = tuple(target.for_net(opened.spec) for target in targets)
     check_targets(targets)
     assurance = assurance or Assurance()
     assurance.check(targets)
     audio_s = _enough_speech(audio)
-    opened = load_subnet(subnet)
-    targets = tuple(target.for_net(opened.spec) for target in targets)
     contract = contract_of(opened.spec, opened.table.unit)
     with write_artifact(out, kind="bundle", parents={"subnet": opened.artifact}) as draft:
         told = write_forms(opened.model, contract, targets, draft.path)
