@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tiny_bundle import AUDIO_SOURCE, formed_spec, random_model, recordings, write_subnet
+from tiny_bundle import SPEECH, formed_spec, random_model, recordings, write_subnet
 
 from todm.core.errors import ArtifactError, MissingBuildError, TodmError
 from todm.core.target import target_of
@@ -132,7 +132,7 @@ def test_what_the_compiler_says_is_told_in_one_line(tmp_path):
 def custom_bundle(folder, forms=("onnx", "executorch")):
     subnet = write_subnet(folder / "subnet", random_model(spec=formed_spec()))
     targets = tuple(target_of(form, ("fp32",), allowed_ops=("todm.SsmScan",)) for form in forms)
-    return run(subnet, targets, recordings(), AUDIO_SOURCE, folder / "bundle")
+    return run(subnet, targets, SPEECH, folder / "bundle")
 
 
 @needs_compiler

@@ -11,7 +11,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from tiny_bundle import (
-    AUDIO_SOURCE,
+    SPEECH,
     UNGATED,
     babble,
     formed_spec,
@@ -128,7 +128,7 @@ def test_an_export_asks_for_no_operator_that_the_net_lacks(tmp_path, monkeypatch
     spec = spec.model_copy(update={"blocks": spec.blocks[:1]})
     subnet = write_subnet(tmp_path / "subnet", random_model(spec=spec))
     targets = (target_of("onnx", ("fp32",), allowed_ops=("todm.SsmScan",)),)
-    artifact = run(subnet, targets, recordings(), AUDIO_SOURCE, tmp_path / "b", assurance=UNGATED)
+    artifact = run(subnet, targets, SPEECH, tmp_path / "b", assurance=UNGATED)
     told = artifact.body["forms"]["onnx"]
     assert told["scan_form"] == "folded"
     assert "custom_ops" not in told
@@ -141,7 +141,7 @@ def test_static_ranges_of_the_operator_are_refused_before_anything_is_written(tm
     judged = Assurance(evidence=evidence, ungated=True)
     targets = (target_of("onnx", ("int8_static",), allowed_ops=("todm.SsmScan",)),)
     with pytest.raises(ConfigError, match=r"int8_static.*--scan folded") as caught:
-        run(subnet, targets, recordings(), AUDIO_SOURCE, tmp_path / "b", assurance=judged)
+        run(subnet, targets, SPEECH, tmp_path / "b", assurance=judged)
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "b").exists()
