@@ -14,7 +14,7 @@ SPEC = importlib.util.spec_from_file_location("scan_forms", BENCHMARKS / "scan_f
 FORMS = ("loop", "unrolled", "per_channel_fold", "convolution", "fold", "custom")
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler: apt install g++")
 def test_quick_run_checks_every_form_and_writes_the_report(tmp_path, monkeypatch):
     forms = importlib.util.module_from_spec(SPEC)
     SPEC.loader.exec_module(forms)

@@ -21,7 +21,17 @@ from todm.runtimes import open_recogniser
 from todm.runtimes.bundle import open_bundle
 from todm.runtimes.ort import open_session
 
-needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
+
+def missing_compiler():
+    """Say what is missing; nothing where a compiler is here."""
+    try:
+        native.find_compiler()
+    except MissingBuildError as error:
+        return str(error)
+    return ""
+
+
+needs_compiler = pytest.mark.skipif(bool(missing_compiler()), reason=missing_compiler())
 ARCHES = ("", "x86-64-v3", "x86-64-v4")
 SHAPES = ((1, 8, 4, 64, 16), (2, 5, 2, 20, 3), (1, 9, 16, 8, 16), (2, 8, 6, 1, 16), (1, 1, 2, 3, 1))
 """Streams, frames, heads, channels of a head, modes: whole vectors, remainders, one channel."""
@@ -87,7 +97,7 @@ def feeds(u, state, lam, cb, skip):
 @pytest.mark.parametrize("arch", ARCHES)
 def test_onnxruntimes_operator_equals_the_reference(tmp_path, arch):
     if not runs_here(arch):
-        pytest.skip(f"this machine does not run {arch}")
+        pytest.skip(f"needs a CPU of {arch} ({'AVX2' if arch == ARCHES[1] else 'AVX-512'})")
     library = native.compile_library("onnx", tmp_path, arch)
     session = open_session(scan_graph(tmp_path / "scan.onnx"), 1, library)
     for shape in SHAPES:
@@ -169,8 +179,8 @@ def test_a_library_beside_or_inside_a_bundle_is_not_looked_for(tiny):
 
 
 @pytest.mark.skipif(
-    shutil.which("aarch64-linux-gnu-g++") is None or shutil.which("qemu-aarch64") is None,
-    reason="no aarch64 compiler or emulator",
+    None in (shutil.which("aarch64-linux-gnu-g++"), shutil.which("qemu-aarch64")),
+    reason="needs an aarch64 compiler and qemu: apt install g++-aarch64-linux-gnu qemu-user",
 )
 def test_neon_equals_the_reference_under_qemu(tmp_path):
     program = tmp_path / "scan"
