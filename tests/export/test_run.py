@@ -2,7 +2,16 @@ import json
 import shutil
 
 import pytest
-from tiny_bundle import SPEECH, UNGATED, babble, random_model, write_subnet
+from tiny_bundle import (
+    SPEECH,
+    UNGATED,
+    babble,
+    gated_spec,
+    linear_spec,
+    random_model,
+    unequal_spec,
+    write_subnet,
+)
 
 from todm.core.artifact import load_artifact
 from todm.core.contract import StreamContract
@@ -104,6 +113,7 @@ def test_the_card_tells_of_accelerators_and_of_what_runs_slowly(tiny, tmp_path):
         kind.read_json(tiny.bundle / name)
         for kind, name in ((Report, "parity.json"), (Quality, "quality.json"))
     )
+    shutil.copy(tiny.bundle / "spec.json", tmp_path)
     write_card(tmp_path, "b", body, tiny.contract, report=report, quality=quality)
     card = (tmp_path / "README.md").read_text("utf-8")
     for line in (
@@ -117,6 +127,25 @@ def test_the_card_tells_of_accelerators_and_of_what_runs_slowly(tiny, tmp_path):
     card = (tmp_path / "README.md").read_text("utf-8")
     assert "model.int8.pte" not in card
     assert "accelerators" not in card
+
+
+@pytest.mark.parametrize(
+    ("spec", "told", "state_space"),
+    [
+        (unequal_spec(), "an encoder of mhssm layers, a stateless predictor", True),
+        (gated_spec(), "an encoder of pgn layers, a pgn predictor", False),
+        (linear_spec(), "an encoder of lssl layers, a stateless predictor", True),
+    ],
+    ids=["mhssm", "pgn", "lssl"],
+)
+def test_the_card_names_the_nets_own_mixers_and_predictor(tiny, tmp_path, spec, told, state_space):
+    spec.write_json(tmp_path / "spec.json")
+    quality = Quality.read_json(tiny.bundle / "quality.json")
+    report = Report.read_json(tiny.bundle / "parity.json")
+    write_card(tmp_path, "b", tiny.artifact.body, tiny.contract, report=report, quality=quality)
+    card = (tmp_path / "README.md").read_text("utf-8")
+    assert told in card
+    assert ("state-space" in card) is state_space
 
 
 def test_too_little_speech_is_refused_and_repeats_do_not_count(tiny, tmp_path):
