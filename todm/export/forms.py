@@ -24,6 +24,18 @@ FORMS: tuple[tuple[Form, Precision], ...] = tuple(
 """Every form and precision that an export can make."""
 
 
+def distinct_forms(targets: Sequence[ExportTarget]) -> list[Form]:
+    """Return the form of each target.
+
+    Raises:
+        ConfigError: no target, or two of one form.
+    """
+    forms = [target.form for target in targets]
+    if not forms or len(set(forms)) != len(forms):
+        raise ConfigError(f"export targets {forms}: give one or two different forms")
+    return forms
+
+
 def check_targets(targets: Sequence[ExportTarget]) -> None:
     """Check what is asked for.
 
@@ -31,9 +43,7 @@ def check_targets(targets: Sequence[ExportTarget]) -> None:
         ConfigError: no target, two of one form, a precision that a form does not have, or static
             ranges for a graph that onnxruntime's calibration cannot run.
     """
-    forms = [target.form for target in targets]
-    if not forms or len(set(forms)) != len(forms):
-        raise ConfigError(f"export targets {forms}: give one or two different forms")
+    distinct_forms(targets)
     for target in targets:
         names = [scheme.precision for scheme in target.schemes]
         foreign = [s.kind for s in target.quantized if form_of(s) != target.form]

@@ -164,8 +164,12 @@ def naming(where: Path) -> Iterator[None]:
     try:
         yield
     except GateError as error:
-        left = "the bundle that stood there is untouched" if where.exists() else "no bundle left"
-        raise GateError(f"{where}: {left}: {error}") from error
+        raise GateError(f"{where}: {_left(where)}: {error}") from error
+
+
+def _left(where: Path) -> str:
+    """Say what stands at the bundle's place after a gate failed."""
+    return "the bundle that stood there is untouched" if where.exists() else "no bundle left"
 
 
 def _write_values(
@@ -190,9 +194,8 @@ def require(report: Report, where: Path) -> None:
     failed = [v for v in report.verdicts if v.status == "failed"]
     if failed:
         shown = "; ".join(f"{v.name} {v.value:.3g} > {v.limit:g} ({v.note})" for v in failed[:4])
-        left = "the bundle that stood there is untouched" if where.exists() else "no bundle left"
         raise GateError(
-            f"{where}: {len(failed)} parity checks failed, {left}: {shown}; "
+            f"{where}: {len(failed)} parity checks failed, {_left(where)}: {shown}; "
             "report it with the subnet"
         )
 
