@@ -75,6 +75,16 @@ def test_a_damaged_program_is_one_line(tiny, runner, tmp_path):
     assert done.stderr.splitlines()[-1].startswith("todm_runner: ")
 
 
+@needs_cmake
+@pytest.mark.parametrize("words", [("--thread", "2"), ("--threads",), ("a.wav", "b.wav")])
+def test_an_option_that_it_does_not_have_is_refused(runner, words):
+    done = subprocess.run(
+        [runner, "model.pte", "a.wav", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("todm_runner: usage: todm_runner MODEL.pte AUDIO.wav")
+
+
 def test_no_runner_says_how_to_get_one(tiny, tmp_path):
     with pytest.raises(MissingBuildError, match="make runner"):
         run_runner([str(tmp_path / "none")], open_bundle(tiny.bundle), np.zeros(100, np.float32))
