@@ -11,7 +11,7 @@ from todm.core.report import Report
 FORMS = ("loop", "unrolled", "per_channel_fold", "convolution", "fold", "custom")
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler: apt install g++")
 def test_quick_run_checks_every_form_and_writes_the_report(tmp_path, monkeypatch):
     out = tmp_path / "scan_forms.json"
     monkeypatch.setattr(sys, "argv", ["scan_forms.py", "--quick", "--out", str(out)])

@@ -34,7 +34,9 @@ def test_missing_tools_are_named_with_their_extra(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("coremltools") is None, reason="no coremltools")
+@pytest.mark.skipif(
+    importlib.util.find_spec("coremltools") is None, reason="needs pip install 'todm[coreml]'"
+)
 def test_core_ml_takes_every_operator(tmp_path):
     made = exported("coreml", tmp_path)
     assert (made.label, made.numeric) == ("exported", "float32")
@@ -45,7 +47,9 @@ def test_core_ml_takes_every_operator(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("ethosu") is None, reason="no vela")
+@pytest.mark.skipif(
+    importlib.util.find_spec("ethosu") is None, reason="needs pip install 'todm[ethosu]'"
+)
 def test_ethos_takes_the_products(tmp_path):
     made = exported("ethos_u55", tmp_path)
     assert made.delegation["encoder"].heavy == {}

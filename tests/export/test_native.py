@@ -9,19 +9,35 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tiny_bundle import AUDIO_SOURCE, formed_spec, random_model, recordings, write_subnet
+from tiny_bundle import SPEECH, formed_spec, random_model, recordings, write_subnet
 
+from todm.bench.check import served_runtimes
+from todm.bench.matrix import hear
+from todm.bench.quality import fresh_drift
 from todm.core.errors import ArtifactError, MissingBuildError, TodmError
+from todm.core.profile import load_profile
 from todm.core.target import target_of
-from todm.export import native
+from todm.export import native, release
 from todm.export.run import run
+from todm.features.wav import write_wav
+from todm.flows.extract import candidate_bundle
 from todm.kernels.ssm import Modes, ssm_scan_ref
 from todm.runtimes import native as places
 from todm.runtimes import open_recogniser
 from todm.runtimes.bundle import open_bundle
 from todm.runtimes.ort import open_session
 
-needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
+
+def missing_compiler():
+    """Say what is missing; nothing where a compiler is here."""
+    try:
+        native.find_compiler()
+    except MissingBuildError as error:
+        return str(error)
+    return ""
+
+
+needs_compiler = pytest.mark.skipif(bool(missing_compiler()), reason=missing_compiler())
 ARCHES = ("", "x86-64-v3", "x86-64-v4")
 SHAPES = ((1, 8, 4, 64, 16), (2, 5, 2, 20, 3), (1, 9, 16, 8, 16), (2, 8, 6, 1, 16), (1, 1, 2, 3, 1))
 """Streams, frames, heads, channels of a head, modes: whole vectors, remainders, one channel."""
@@ -87,7 +103,7 @@ def feeds(u, state, lam, cb, skip):
 @pytest.mark.parametrize("arch", ARCHES)
 def test_onnxruntimes_operator_equals_the_reference(tmp_path, arch):
     if not runs_here(arch):
-        pytest.skip(f"this machine does not run {arch}")
+        pytest.skip(f"needs a CPU of {arch} ({'AVX2' if arch == ARCHES[1] else 'AVX-512'})")
     library = native.compile_library("onnx", tmp_path, arch)
     session = open_session(scan_graph(tmp_path / "scan.onnx"), 1, library)
     for shape in SHAPES:
@@ -121,6 +137,12 @@ def test_without_a_compiler_it_says_so(monkeypatch, tmp_path, capsys):
     assert said.count("\n") == 1
 
 
+def test_without_a_runtime_it_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(native.importlib.util, "find_spec", lambda _: None)
+    assert native.main([]) == 4
+    assert "onnxruntime or executorch" in capsys.readouterr().err
+
+
 @needs_compiler
 def test_what_the_compiler_says_is_told_in_one_line(tmp_path):
     with pytest.raises(TodmError, match=r"-march=nonsense.*error") as caught:
@@ -132,28 +154,87 @@ def test_what_the_compiler_says_is_told_in_one_line(tmp_path):
 def custom_bundle(folder, forms=("onnx", "executorch")):
     subnet = write_subnet(folder / "subnet", random_model(spec=formed_spec()))
     targets = tuple(target_of(form, ("fp32",), allowed_ops=("todm.SsmScan",)) for form in forms)
-    return run(subnet, targets, recordings(), AUDIO_SOURCE, folder / "bundle")
+    return run(subnet, targets, SPEECH, folder / "bundle")
+
+
+@pytest.fixture(scope="module")
+def custom(built, tmp_path_factory):
+    """A bundle of the operator in both forms; its parity gate compared both with torch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(places.FOLDER_VARIABLE, str(built))
+        return custom_bundle(tmp_path_factory.mktemp("custom"))
+
+
+@pytest.fixture
+def with_library(built, monkeypatch):
+    monkeypatch.setenv(places.FOLDER_VARIABLE, str(built))
+
+
+def heard(path, runtime="ort"):
+    return open_recogniser(runtime, path).transcribe(recordings()[0]).ids
 
 
 @needs_compiler
-def test_a_bundle_of_the_operator_hears_what_torch_hears(built, tmp_path, monkeypatch):
-    monkeypatch.setenv(places.FOLDER_VARIABLE, str(built))
-    artifact = custom_bundle(tmp_path)  # its parity gate compares both runtimes with torch
-    proto = onnx.load(str(artifact.file("encoder.onnx")))
+def test_a_bundle_of_the_operator_hears_what_torch_hears(
+    custom, with_library, tmp_path, monkeypatch
+):
+    proto = onnx.load(str(custom.file("encoder.onnx")))
     assert sum(n.op_type == "SsmScan" for n in proto.graph.node) == 3
-    assert not [name for name in artifact.manifest.files if name.endswith(".so")]
-    assert artifact.body["forms"]["onnx"]["custom_ops"] == ["todm.SsmScan"]
-    heard = [
-        open_recogniser(runtime, artifact.path).transcribe(recordings()[0]).ids
-        for runtime in ("ort", "executorch")
-    ]
-    assert heard[0] == heard[1]
+    assert not [name for name in custom.manifest.files if name.endswith(".so")]
+    assert custom.body["forms"]["onnx"]["custom_ops"] == ["todm.SsmScan"]
+    assert heard(custom.path) == heard(custom.path, "executorch")
     with pytest.raises(ArtifactError, match=r"todm\.SsmScan, for which sherpa-onnx loads no lib"):
-        open_recogniser("sherpa", artifact.path)
+        open_recogniser("sherpa", custom.path)
     monkeypatch.setenv(places.FOLDER_VARIABLE, str(tmp_path))
     for runtime in ("ort", "executorch"):
         with pytest.raises(MissingBuildError, match="make native"):
-            open_recogniser(runtime, artifact.path)
+            open_recogniser(runtime, custom.path)
+
+
+@needs_compiler
+def test_a_bundle_of_the_operator_is_checked_for_drift_against_its_subnet(
+    custom, with_library, tmp_path
+):
+    write_wav(tmp_path / "a.wav", recordings()[0])
+    lines = fresh_drift(open_bundle(custom.path), [tmp_path / "a.wav"], 20.0)
+    assert {v.name.rpartition(".")[0] for v in lines} == {
+        "drift.onnx.fp32",
+        "drift.executorch.fp32",
+    }
+    assert {v.status for v in lines} == {"met"}
+    assert all("its subnet in float64" in v.note for v in lines)
+
+
+@needs_compiler
+def test_check_asks_no_runtime_that_cannot_load_the_operator(custom, tiny):
+    bundle = open_bundle(custom.path)
+    assert served_runtimes(open_bundle(tiny.bundle)) == ["ort", "sherpa", "executorch"]
+    assert served_runtimes(bundle) == ["ort", "executorch"]
+    for place in ("sherpa", "sherpa_node", "ort_web", "ort_aarch64", "pte_runner_aarch64"):
+        found = hear(bundle, place, "fp32", ())
+        assert not found.broken
+        assert "the bundle holds todm.SsmScan, of which" in found.note
+
+
+@needs_compiler
+def test_sherpas_users_are_offered_no_bundle_of_the_operator(custom, tiny, tmp_path):
+    released, tarball = release.run(custom.path, tmp_path / "out")
+    assert tarball is None
+    assert "sherpa-onnx" not in tags(released)
+    assert "sherpa-onnx" in tags(tiny.artifact)
+
+
+def tags(artifact):
+    lines = artifact.file("README.md").read_text("utf-8").splitlines()
+    return next(line for line in lines if line.startswith("tags: "))
+
+
+@needs_compiler
+def test_extract_measures_a_candidate_with_the_operator(custom, with_library, tmp_path):
+    profile = load_profile("this_host").model_copy(update={"allowed_ops": ("todm.SsmScan",)})
+    subnet = Path(custom.body["subnet_path"])
+    candidate = candidate_bundle(subnet, profile, tmp_path / "candidate")
+    assert heard(candidate.path) == heard(custom.path)
 
 
 def test_an_export_without_the_library_leaves_no_bundle(tmp_path, monkeypatch):
@@ -169,8 +250,8 @@ def test_a_library_beside_or_inside_a_bundle_is_not_looked_for(tiny):
 
 
 @pytest.mark.skipif(
-    shutil.which("aarch64-linux-gnu-g++") is None or shutil.which("qemu-aarch64") is None,
-    reason="no aarch64 compiler or emulator",
+    None in (shutil.which("aarch64-linux-gnu-g++"), shutil.which("qemu-aarch64")),
+    reason="needs an aarch64 compiler and qemu: apt install g++-aarch64-linux-gnu qemu-user",
 )
 def test_neon_equals_the_reference_under_qemu(tmp_path):
     program = tmp_path / "scan"

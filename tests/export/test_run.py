@@ -2,7 +2,16 @@ import json
 import shutil
 
 import pytest
-from tiny_bundle import AUDIO_SOURCE, UNGATED, babble, random_model, write_subnet
+from tiny_bundle import (
+    SPEECH,
+    UNGATED,
+    babble,
+    gated_spec,
+    linear_spec,
+    random_model,
+    unequal_spec,
+    write_subnet,
+)
 
 from todm.core.artifact import load_artifact
 from todm.core.contract import StreamContract
@@ -18,6 +27,7 @@ from todm.export import run as export_run
 from todm.export.card import write_card
 from todm.export.coverage import Delegation, require_coverage
 from todm.export.device_programs import DeviceProgram
+from todm.export.evidence import Speech
 from todm.export.executorch import ProgramFigures
 
 ONNX = (target_of("onnx"),)
@@ -40,7 +50,7 @@ def test_the_bundle_holds_what_a_device_needs(tiny):
 def test_the_body_says_cost_lineage_and_form(tiny):
     body = tiny.artifact.body
     assert body["params"] == sum(p.numel() for p in tiny.model.parameters())
-    assert body["audio_source"] == AUDIO_SOURCE
+    assert body["audio_source"] == SPEECH.source
     assert body["corpus_path"] == "/nowhere/corpus"
     assert body["forms"]["onnx"]["opset"] == 18
     assert body["forms"]["executorch"]["delegation"]["encoder"]["fraction"] > 0.5
@@ -78,7 +88,7 @@ def test_every_form_was_judged_on_tokens_and_outputs(tiny):
 def test_the_card_names_figures_and_limits(tiny):
     card = (tiny.bundle / "README.md").read_text("utf-8")
     assert card.startswith('---\nlibrary_name: "todm"\n')
-    for text in (AUDIO_SOURCE, "tokens.ort_vs_torch_offline", "corpus", "int8", "MACs"):
+    for text in (SPEECH.source, "tokens.ort_vs_torch_offline", "corpus", "int8", "MACs"):
         assert text in card
 
 
@@ -103,6 +113,7 @@ def test_the_card_tells_of_accelerators_and_of_what_runs_slowly(tiny, tmp_path):
         kind.read_json(tiny.bundle / name)
         for kind, name in ((Report, "parity.json"), (Quality, "quality.json"))
     )
+    shutil.copy(tiny.bundle / "spec.json", tmp_path)
     write_card(tmp_path, "b", body, tiny.contract, report=report, quality=quality)
     card = (tmp_path / "README.md").read_text("utf-8")
     for line in (
@@ -118,13 +129,32 @@ def test_the_card_tells_of_accelerators_and_of_what_runs_slowly(tiny, tmp_path):
     assert "accelerators" not in card
 
 
+@pytest.mark.parametrize(
+    ("spec", "told", "state_space"),
+    [
+        (unequal_spec(), "an encoder of mhssm layers, a stateless predictor", True),
+        (gated_spec(), "an encoder of pgn layers, a pgn predictor", False),
+        (linear_spec(), "an encoder of lssl layers, a stateless predictor", True),
+    ],
+    ids=["mhssm", "pgn", "lssl"],
+)
+def test_the_card_names_the_nets_own_mixers_and_predictor(tiny, tmp_path, spec, told, state_space):
+    spec.write_json(tmp_path / "spec.json")
+    quality = Quality.read_json(tiny.bundle / "quality.json")
+    report = Report.read_json(tiny.bundle / "parity.json")
+    write_card(tmp_path, "b", tiny.artifact.body, tiny.contract, report=report, quality=quality)
+    card = (tmp_path / "README.md").read_text("utf-8")
+    assert told in card
+    assert ("state-space" in card) is state_space
+
+
 def test_too_little_speech_is_refused_and_repeats_do_not_count(tiny, tmp_path):
+    few = Speech(tiny.audio[:2], "few")
     with pytest.raises(InputError, match="60 s"):
-        export_run.run(tiny.subnet, ONNX, tiny.audio[:2], "few", tmp_path / "b", assurance=UNGATED)
+        export_run.run(tiny.subnet, ONNX, few, tmp_path / "b", assurance=UNGATED)
+    loop = Speech([babble(10, 0)] * 9, "a loop")
     with pytest.raises(InputError, match="distinct"):
-        export_run.run(
-            tiny.subnet, ONNX, [babble(10, 0)] * 9, "a loop", tmp_path / "b", assurance=UNGATED
-        )
+        export_run.run(tiny.subnet, ONNX, loop, tmp_path / "b", assurance=UNGATED)
     assert not (tmp_path / "b").exists()
 
 
@@ -140,12 +170,12 @@ def test_too_little_speech_is_refused_and_repeats_do_not_count(tiny, tmp_path):
 )
 def test_impossible_targets_are_refused(tiny, tmp_path, targets):
     with pytest.raises(ConfigError, match=r"form|schemes"):
-        export_run.run(tiny.subnet, targets, tiny.audio, "x", tmp_path / "b", assurance=UNGATED)
+        export_run.run(tiny.subnet, targets, SPEECH, tmp_path / "b", assurance=UNGATED)
 
 
 def test_a_bundle_is_no_subnet(tiny, tmp_path):
     with pytest.raises(ArtifactError, match="a subnet is needed"):
-        export_run.run(tiny.bundle, ONNX, tiny.audio, "x", tmp_path / "b", assurance=UNGATED)
+        export_run.run(tiny.bundle, ONNX, SPEECH, tmp_path / "b", assurance=UNGATED)
 
 
 def test_forms_of_other_weights_leave_no_bundle(tiny, tmp_path, monkeypatch):
@@ -161,10 +191,10 @@ def test_forms_of_other_weights_leave_no_bundle(tiny, tmp_path, monkeypatch):
     )
     other = write_subnet(tmp_path / "other", random_model(seed=7))
     with pytest.raises(GateError, match=r"no bundle left: parity\.ort_vs_torch_offline.rel_rms"):
-        export_run.run(other, ONNX, tiny.audio, "x", tmp_path / "b", assurance=UNGATED)
+        export_run.run(other, ONNX, SPEECH, tmp_path / "b", assurance=UNGATED)
     assert [p.name for p in tmp_path.iterdir()] == ["other"]
     shutil.copytree(tiny.bundle, tmp_path / "b")
     monkeypatch.setattr(export_run, "check_parity", lambda *_: reports[0])  # the same forms again
     with pytest.raises(GateError, match="the bundle that stood there is untouched: parity"):
-        export_run.run(other, ONNX, tiny.audio, "x", tmp_path / "b", assurance=UNGATED)
+        export_run.run(other, ONNX, SPEECH, tmp_path / "b", assurance=UNGATED)
     assert load_artifact(tmp_path / "b").digest == tiny.artifact.digest

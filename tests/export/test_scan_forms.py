@@ -11,8 +11,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 from tiny_bundle import (
-    AUDIO_SOURCE,
+    SPEECH,
     UNGATED,
+    babble,
     formed_spec,
     gated_spec,
     linear_spec,
@@ -31,6 +32,9 @@ from todm.core.quantization import ExportConfig, Float32
 from todm.core.specs import BlockSpec
 from todm.core.target import ExportTarget, target_of, targets_for
 from todm.decode.streaming import encode_chunks, padded_features
+from todm.export.assure import Assurance
+from todm.export.evidence import Evidence
+from todm.export.forms import check_targets
 from todm.export.onnx_graph import check_graph, export_onnx
 from todm.export.run import run
 from todm.kernels.ssm_recurrent import step_constants
@@ -124,11 +128,26 @@ def test_an_export_asks_for_no_operator_that_the_net_lacks(tmp_path, monkeypatch
     spec = spec.model_copy(update={"blocks": spec.blocks[:1]})
     subnet = write_subnet(tmp_path / "subnet", random_model(spec=spec))
     targets = (target_of("onnx", ("fp32",), allowed_ops=("todm.SsmScan",)),)
-    artifact = run(subnet, targets, recordings(), AUDIO_SOURCE, tmp_path / "b", assurance=UNGATED)
+    artifact = run(subnet, targets, SPEECH, tmp_path / "b", assurance=UNGATED)
     told = artifact.body["forms"]["onnx"]
     assert told["scan_form"] == "folded"
     assert "custom_ops" not in told
     assert not needs_library(open_bundle(artifact.path), "onnx")
+
+
+def test_static_ranges_of_the_operator_are_refused_before_anything_is_written(tmp_path):
+    subnet = write_subnet(tmp_path / "subnet", random_model(spec=formed_spec()))
+    evidence = Evidence(dev=(), calibration=(babble(2.0, 1),), source="babble")
+    judged = Assurance(evidence=evidence, ungated=True)
+    targets = (target_of("onnx", ("int8_static",), allowed_ops=("todm.SsmScan",)),)
+    with pytest.raises(ConfigError, match=r"int8_static.*--scan folded") as caught:
+        run(subnet, targets, SPEECH, tmp_path / "b", assurance=judged)
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "b").exists()
+    # A net without such a scan has nothing to refuse, nor has ExecuTorch, which todm calibrates.
+    check_targets([targets[0].for_net(gated_spec())])
+    check_targets([target_of("executorch", ("int8_static",), allowed_ops=("todm.SsmScan",))])
 
 
 @pytest.mark.parametrize("runtime", ["sherpa_onnx", "onnxruntime_web"])

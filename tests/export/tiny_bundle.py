@@ -18,12 +18,12 @@ from todm.core.specs import BlockSpec, PredictorSpec, SubnetSpec
 from todm.core.target import target_of
 from todm.decode.tokens import TokenTable
 from todm.export.assure import Assurance
+from todm.export.evidence import Speech
 from todm.export.run import run
 from todm.models.rnnt import Transducer
 from todm.models.store import SPEC, load_subnet, write_model
 
 SYMBOLS = ("<blk>", "'", *"ABCDEFGHI", "\u2581")
-AUDIO_SOURCE = "synthetic babble"
 UNGATED = Assurance(GateConfig(drift_s=40.0), ungated=True)
 """Babble has no transcript, so nothing can judge int8's accuracy; drift is judged all the same."""
 LONG = Assurance(GateConfig(drift_s=160.0), ungated=True)
@@ -138,6 +138,9 @@ def recordings():
     return [babble(8.0 + 0.137 * seed, seed) for seed in range(8)]
 
 
+SPEECH = Speech(recordings(), "synthetic babble")
+
+
 def write_subnet(path, model):
     table = TokenTable(unit="char", symbols=SYMBOLS)
     with write_artifact(path, kind="subnet") as draft:
@@ -154,10 +157,9 @@ def made(spec=None, seed=2, assurance=UNGATED):
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     torch.set_num_threads(1)
     subnet = write_subnet(folder / "subnet", random_model(seed, spec))
-    audio = recordings()
     onnx = target_of("onnx").model_copy(update={"features": True})
     targets = (onnx, target_of("executorch"))
-    artifact = run(subnet, targets, audio, AUDIO_SOURCE, folder / "bundle", assurance=assurance)
+    artifact = run(subnet, targets, SPEECH, folder / "bundle", assurance=assurance)
     opened = load_subnet(subnet)
     return SimpleNamespace(
         subnet=subnet,
@@ -167,5 +169,5 @@ def made(spec=None, seed=2, assurance=UNGATED):
         spec=opened.spec,
         table=opened.table,
         contract=contract_of(opened.spec, opened.table.unit),
-        audio=audio,
+        audio=SPEECH.recordings,
     )

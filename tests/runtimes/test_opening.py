@@ -88,6 +88,19 @@ def test_a_bundle_without_the_form_says_so(tiny, tmp_path):
         open_recogniser("ort", tmp_path / "b")
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("num_bins", 40), ("preemphasis", 0.5), ("frame_length_ms", 20), ("snip_edges", True)],
+)
+def test_features_that_no_runtime_would_compute_are_refused(tiny, tmp_path, field, value):
+    def change(contract):
+        contract["features"][field] = value
+
+    path = rewritten(tiny.bundle, tmp_path / "b", "contract.json", change)
+    with pytest.raises(ArtifactError, match="asks for other features"):
+        open_bundle(path)
+
+
 def test_onnxruntime_refuses_half_a_graph_in_one_line(tiny, tmp_path):
     files = {part: tiny.bundle / onnx_name(part, "fp32") for part in PARTS}
     files["encoder"] = truncated(files["encoder"], tmp_path / "encoder.onnx")

@@ -1,6 +1,5 @@
 """The C++ runner hears what the Python runtime hears, and its figures reach the report."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,11 +16,14 @@ from todm.decode.streaming import padded_features
 from todm.export.native import executorch_folder
 from todm.runtimes import open_recogniser
 from todm.runtimes.bundle import open_bundle
+from todm.runtimes.tools import ARM64_DIR, tool_dir
 
 SOURCES = Path(__file__).parents[2] / "todm" / "runtimes" / "csrc"
-AARCH64 = os.environ.get("TODM_EXECUTORCH_AARCH64")
-"""The package folder of an unpacked aarch64 wheel of executorch."""
-needs_cmake = pytest.mark.skipif(shutil.which("cmake") is None, reason="no cmake")
+AARCH64 = tool_dir(ARM64_DIR, "arm64") / "executorch"
+"""The package folder of an unpacked aarch64 wheel of executorch (``make arm64``)."""
+needs_cmake = pytest.mark.skipif(
+    shutil.which("cmake") is None, reason="needs CMake and a C++ compiler: apt install cmake g++"
+)
 
 
 def built_runner(folder, package, *options):
@@ -73,6 +75,16 @@ def test_a_damaged_program_is_one_line(tiny, runner, tmp_path):
     assert done.stderr.splitlines()[-1].startswith("todm_runner: ")
 
 
+@needs_cmake
+@pytest.mark.parametrize("words", [("--thread", "2"), ("--threads",), ("a.wav", "b.wav")])
+def test_an_option_that_it_does_not_have_is_refused(runner, words):
+    done = subprocess.run(
+        [runner, "model.pte", "a.wav", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("todm_runner: usage: todm_runner MODEL.pte AUDIO.wav")
+
+
 def test_no_runner_says_how_to_get_one(tiny, tmp_path):
     with pytest.raises(MissingBuildError, match="make runner"):
         run_runner([str(tmp_path / "none")], open_bundle(tiny.bundle), np.zeros(100, np.float32))
@@ -103,8 +115,13 @@ def test_an_interrupted_call_does_not_count():
 
 
 @needs_cmake
-@pytest.mark.skipif(AARCH64 is None, reason="TODM_EXECUTORCH_AARCH64 is not set")
-@pytest.mark.skipif(shutil.which("qemu-aarch64") is None, reason="no emulator")
+@pytest.mark.skipif(
+    not AARCH64.is_dir(), reason=f"needs executorch for aarch64 in {AARCH64}: make arm64"
+)
+@pytest.mark.skipif(
+    None in (shutil.which("aarch64-linux-gnu-g++"), shutil.which("qemu-aarch64")),
+    reason="needs an aarch64 compiler and qemu: apt install g++-aarch64-linux-gnu qemu-user",
+)
 def test_aarch64_hears_the_same_under_qemu(tiny, tmp_path):
     options = (
         "-DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++",

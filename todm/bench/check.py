@@ -32,6 +32,7 @@ from todm.core.profile import TIMED_BUDGETS, DeviceProfile
 from todm.core.report import Measurement, Report, Verdict, environment, judge
 from todm.core.target import Form
 from todm.runtimes.bundle import PARITY, PROFILE, Bundle, loaded_names, open_bundle
+from todm.runtimes.native import STOCK, needs_library
 
 ODD_PUSH_SAMPLES = 777
 """Samples pushed at a time in the second decoding of the first runtime."""
@@ -208,6 +209,7 @@ def served_runtimes(bundle: Bundle) -> list[str]:
         for form, runtimes in _RUNTIMES_OF_FORM
         if loaded_names(form, "fp32", names) is not None
         for runtime in runtimes
+        if runtime not in STOCK or not needs_library(bundle, form)
     ]
 
 

@@ -29,6 +29,7 @@ from todm.features.wav import read_audio
 from todm.metrics.wer import word_errors
 from todm.runtimes import Precision
 from todm.runtimes.bundle import FEATURES, Bundle, loaded_names
+from todm.runtimes.native import SCAN_OP, STOCK, needs_library
 from todm.runtimes.tools import runner
 
 SAMPLE_S = 60.0
@@ -135,6 +136,9 @@ def _model(bundle: Bundle, place: Place, precision: Precision) -> Path:
     files = frozenset(bundle.artifact.manifest.files)
     if loaded_names(place.form, precision, files) is None:
         raise _NotHeldError(f"the bundle holds no {place.form} form in {precision}")
+    if needs_library(bundle, place.form) and (place.sample or place.runtime in STOCK):
+        where = "an emulated machine" if place.sample else place.runtime
+        raise _NotHeldError(f"the bundle holds {SCAN_OP}, of which {where} has no library")
     if place.runtime == "runner":
         _runner_takes(bundle, precision)
     if place.runtime == "ort_web" and FEATURES not in files:

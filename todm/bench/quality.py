@@ -26,6 +26,7 @@ from todm.features.wav import read_audio
 from todm.runtimes import open_recogniser
 from todm.runtimes.bundle import QUALITY, Bundle, Precision, loaded_names
 from todm.runtimes.exact import ExactSteps
+from todm.runtimes.native import custom_ops
 from todm.runtimes.recogniser import StepsRecogniser
 
 _RUNTIME: dict[Form, str] = {"onnx": "ort", "executorch": "executorch"}
@@ -120,11 +121,14 @@ def _drift_lines(
 def exact_steps(bundle: Bundle) -> tuple[TransducerSteps, str]:
     """Return the bundle's network in float64, and what it is, in words.
 
+    onnx's evaluator knows ONNX's own operators alone: with others the subnet is asked.
+
     Raises:
-        ArtifactError: no ONNX form, and the subnet of the lineage is gone.
+        ArtifactError: no ONNX form of plain operators, and the subnet of the lineage is gone.
         MissingExtraError: onnx (or torch) is not installed.
     """
-    if loaded_names("onnx", "fp32", frozenset(bundle.artifact.manifest.files)):
+    files = frozenset(bundle.artifact.manifest.files)
+    if loaded_names("onnx", "fp32", files) and not custom_ops(bundle, "onnx"):
         steps = ExactSteps(bundle.onnx_files("fp32"), bundle.contract)
         return steps, "its float32 graphs in float64"
     subnet = Path(str(bundle.artifact.body.get("subnet_path", "")))

@@ -40,5 +40,6 @@ def release(
 
     facts = Facts(languages=tuple(languages or ()), licence=licence, data=data)
     artifact, tarball = run(bundle, out, reports=reports or [], facts=facts)
-    shown = "no ONNX form, so no tarball" if tarball is None else f"tarball {tarball}"
+    nothing = "no ONNX form that sherpa-onnx loads, so no tarball"
+    shown = nothing if tarball is None else f"tarball {tarball}"
     say_artifact(artifact, shown, as_json=as_json)

@@ -9,7 +9,11 @@ from todm.core.value import Value
 
 
 class FeatureSpec(Value):
-    """Fbank settings, exactly sherpa-onnx's (kaldi-native-fbank)."""
+    """Fbank settings, exactly sherpa-onnx's (kaldi-native-fbank).
+
+    A contract tells them to readers that todm does not know; todm computes these alone, and opens
+    no bundle that asks for others.
+    """
 
     sample_rate_hz: int = 16000
     num_bins: int = 80

@@ -5,15 +5,18 @@ from pathlib import Path
 from typing import Any, get_args
 
 from todm.core.contract import StreamContract
+from todm.core.mixer_specs import StateSizes
 from todm.core.quality import Quality
 from todm.core.quantization import PrecisionName
 from todm.core.report import Report
+from todm.core.specs import SubnetSpec
 from todm.export.card_facts import Facts, choice_rows, front_matter, gate_results, results_table
 from todm.export.card_quality import quality_section
 from todm.export.card_table import table
-from todm.runtimes.bundle import CARD, pte_name
+from todm.runtimes.bundle import CARD, SPEC, pte_name
+from todm.runtimes.native import SCAN_OP
 
-TAGS = ("streaming", "rnn-t", "state-space", "on-device")
+TAGS = ("streaming", "rnn-t", "on-device")
 
 
 def write_card(
@@ -40,10 +43,11 @@ def write_card(
     facts = facts or Facts(data=_data(body))
     measured = gate_results(quality, facts.data)
     facts = facts.model_copy(update={"results": (*facts.results, *measured)})
-    tags = [*TAGS, *_tags(body["forms"])]
+    spec = SubnetSpec.read_json(folder / SPEC)
+    tags = [*TAGS, *_tags(body["forms"], spec)]
     sections = [
         front_matter(name, tags, facts) + f"# {name}",
-        _what(body, contract),
+        _what(body, contract, spec),
         "## At a glance\n\n" + table(("", ""), choice_rows(body, contract, facts)),
         *_results(facts),
         "## Files\n\n" + _files(folder),
@@ -80,19 +84,24 @@ def _licence(facts: Facts) -> str:
     return f"{weights}; todm, which made these files, is Apache-2.0."
 
 
-def _tags(forms: Mapping[str, Any]) -> Iterable[str]:
+def _tags(forms: Mapping[str, Any], spec: SubnetSpec) -> Iterable[str]:
+    if any(isinstance(block.mixer, StateSizes) for block in spec.blocks):
+        yield "state-space"
     if "onnx" in forms:
-        yield from ("onnx", "sherpa-onnx")
+        yield "onnx"
+        if SCAN_OP not in forms["onnx"].get("custom_ops", ()):
+            yield "sherpa-onnx"
     if "executorch" in forms:
         yield "executorch"
 
 
-def _what(body: Mapping[str, Any], contract: StreamContract) -> str:
+def _what(body: Mapping[str, Any], contract: StreamContract, spec: SubnetSpec) -> str:
     device = f" for the device `{body['device']}`" if "device" in body else ""
+    mixers = " and ".join(dict.fromkeys(block.mixer.kind for block in spec.blocks))
     axes = ", ".join(f"{key} {_plain(value)}" for key, value in body["axes"].items())
     return (
-        f"A streaming RNN-T speech recogniser{device}, cut from a todm supernet: a multi-head "
-        "state-space encoder, a stateless predictor, a joiner.\n\n"
+        f"A streaming RNN-T speech recogniser{device}, cut from a todm supernet: an encoder of "
+        f"{mixers} layers, a {spec.predictor.kind} predictor, a joiner.\n\n"
         f"Architecture: {axes}. Audio: {contract.features.sample_rate_hz} Hz mono, "
         f"{contract.features.num_bins} log mel bins (kaldi-native-fbank with sherpa-onnx's "
         f"settings). Chunks of {contract.chunk_ms} ms, {_lookahead(contract)}, "

@@ -21,6 +21,7 @@ from todm.core.report import Measurement, Report, Verdict, environment
 from todm.core.target import ExportTarget
 from todm.data.sequences import FACTS, open_sequences
 from todm.export.executorch import write_program
+from todm.export.forms import distinct_forms
 from todm.export.onnx_graph import write_graph
 from todm.export.parity import STREAMING, judge_deviation
 from todm.export.run import require
@@ -70,9 +71,7 @@ def run(
         GateError: a form computes something else; no bundle is left, or the earlier one.
         MissingExtraError: an exporter's package is not installed.
     """
-    forms = [target.form for target in targets]
-    if not forms or len(set(forms)) != len(forms):
-        raise ConfigError(f"export targets {forms}: give one or two different forms")
+    forms = distinct_forms(targets)
     opened = load_classifier(model)
     length = opened.spec.num_frames
     chunk = divisors(length, MOST_CHUNK_FRAMES)[-1] if chunk_frames is None else chunk_frames

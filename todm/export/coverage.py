@@ -1,8 +1,8 @@
 """How much of a program a delegate runs, and whether that is enough to ship it.
 
-What a delegate does not take runs in portable code, 68 to 98 times slower when all does
-(measured). The work lies in products and convolutions: one of them left out is refused. Of the
-rest a share is recorded, and a small one is warned of; a reshape costs little wherever it runs.
+What a delegate does not take runs in portable code, which is many times slower. The work lies in
+products and convolutions: one of them left out is refused. Of the rest a share is recorded, and a
+small one is warned of; a reshape costs little wherever it runs.
 """
 
 from typing import Any
@@ -98,7 +98,7 @@ def require_coverage(
             warnings.append(f"{shown}; {WARN_FRACTION:.0%} is usual")
     if refused:
         raise GateError(
-            f"{'; '.join(refused)}, which is 68 to 98 times slower; export another scan form or "
-            "another scheme"
+            f"{'; '.join(refused)}: portable code is many times slower; export another scan form "
+            "or another scheme"
         )
     return warnings

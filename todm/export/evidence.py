@@ -1,4 +1,4 @@
-"""Speech that an export is judged on: dev for the gates, train or dev for static ranges."""
+"""Speech for an export: any for parity, dev for the gates, train or dev for static ranges."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float32
 
-from todm.core.errors import ConfigError, DataError
+from todm.core.errors import ConfigError, DataError, InputError
 from todm.core.quantization import GateConfig
 from todm.data.feature_cache import load_samples
 from todm.data.manifest import Corpus, Utterance
@@ -15,6 +15,36 @@ from todm.decode.tokens import TokenTable
 
 Samples = Float32[np.ndarray, " S"]
 T = TypeVar("T")
+MIN_AUDIO_S = 60.0
+"""Least speech that parity is judged on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Speech:
+    """Recordings that every form must hear alike; they need no transcript."""
+
+    recordings: Sequence[Samples]
+    source: str
+    """Where they come from, for the lineage."""
+
+    @property
+    def distinct_s(self) -> float:
+        """Seconds at 16 kHz; a repeated recording counts once."""
+        distinct = {samples_S.tobytes(): samples_S.size for samples_S in self.recordings}
+        return sum(distinct.values()) / 16000
+
+    def require_enough(self) -> None:
+        """Do nothing when parity can be judged on it.
+
+        Raises:
+            InputError: less than ``MIN_AUDIO_S``.
+        """
+        if self.distinct_s < MIN_AUDIO_S:
+            raise InputError(
+                f"export checks parity on at least {MIN_AUDIO_S:g} s of speech, got "
+                f"{self.distinct_s:.1f} s of distinct recordings; give more --audio or a corpus "
+                "with a longer dev split"
+            )
 
 
 @dataclass(frozen=True, eq=False)

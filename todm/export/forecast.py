@@ -19,6 +19,7 @@ from todm.core.profile import DeviceProfile
 from todm.core.report import Measurement, Report, environment
 from todm.core.target import ExportTarget
 from todm.export.executorch import write_program
+from todm.export.forms import distinct_forms
 from todm.export.onnx_graph import write_graph
 from todm.export.parity import SAME_FOLD, judge_deviation
 from todm.export.run import require
@@ -79,9 +80,7 @@ def run(
         GateError: a form computes something else; no bundle is left, or the earlier one.
         MissingExtraError: an exporter's package is not installed.
     """
-    forms = [target.form for target in targets]
-    if not forms or len(set(forms)) != len(forms):
-        raise ConfigError(f"export targets {forms}: give one or two different forms")
+    forms = distinct_forms(targets)
     opened = load_forecaster(forecaster)
     if isinstance(opened.spec.net, GRUSpec):
         raise ConfigError(

@@ -24,15 +24,26 @@ FORMS: tuple[tuple[Form, Precision], ...] = tuple(
 """Every form and precision that an export can make."""
 
 
-def check_targets(targets: Sequence[ExportTarget]) -> None:
-    """Check what is asked for.
+def distinct_forms(targets: Sequence[ExportTarget]) -> list[Form]:
+    """Return the form of each target.
 
     Raises:
-        ConfigError: no target, two of one form, or a precision that a form does not have.
+        ConfigError: no target, or two of one form.
     """
     forms = [target.form for target in targets]
     if not forms or len(set(forms)) != len(forms):
         raise ConfigError(f"export targets {forms}: give one or two different forms")
+    return forms
+
+
+def check_targets(targets: Sequence[ExportTarget]) -> None:
+    """Check what is asked for.
+
+    Raises:
+        ConfigError: no target, two of one form, a precision that a form does not have, or static
+            ranges for a graph that onnxruntime's calibration cannot run.
+    """
+    distinct_forms(targets)
     for target in targets:
         names = [scheme.precision for scheme in target.schemes]
         foreign = [s.kind for s in target.quantized if form_of(s) != target.form]
@@ -40,6 +51,12 @@ def check_targets(targets: Sequence[ExportTarget]) -> None:
             raise ConfigError(
                 f"{target.form} in the schemes {[s.kind for s in target.schemes]}: fp32 comes "
                 "first, then at most one of each precision and only the form's own"
+            )
+        if target.form == "onnx" and target.scan_form == "custom" and "int8_static" in names:
+            raise ConfigError(
+                "onnx int8_static is calibrated by a session of onnxruntime that loads no operator "
+                "library, so it cannot be made of the scan form custom; say --scan folded or "
+                "--scan unrolled, or leave out --precision int8_static"
             )
 
 

@@ -110,6 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     installed = {"onnx": "onnxruntime", "executorch": "executorch"}
     forms = asked.forms or [f for f in LIBRARIES if importlib.util.find_spec(installed[f])]
     try:
+        if not forms:
+            raise MissingExtraError(" or ".join(installed.values()), extra="onnx")
         for form in forms:
             print(compile_library(form, asked.out or native_folder(), asked.arch))  # noqa: T201
     except TodmError as error:

@@ -29,6 +29,7 @@ from todm.runtimes.bundle import (
     onnx_name,
     open_bundle,
 )
+from todm.runtimes.native import needs_library
 
 TYPE = "todm"
 
@@ -49,7 +50,7 @@ def run(
         facts: Languages, licence, name of the data.
 
     Returns:
-        The new bundle, and the archive or None where the bundle has no ONNX form.
+        The new bundle, and the archive or None where sherpa-onnx could not load it.
 
     Raises:
         ArtifactError: no bundle, or a report of another one.
@@ -96,11 +97,14 @@ def write_tarball(bundle: Bundle, languages: Sequence[str]) -> Path | None:
 
     It holds what sherpa-onnx loads (both precisions), the contract and the card; order, owner and
     times are fixed, so that the same bundle gives the same bytes on the same day.
+
+    Returns:
+        The archive; None where the bundle has no ONNX form, or one with todm's operator.
     """
     files = bundle.artifact.manifest.files
     graphs = [onnx_name(part, precision) for precision in ("fp32", "int8") for part in PARTS]
     wanted = [n for n in (*graphs, TOKENS, BPE_VOCAB, "contract.json", CARD) if n in files]
-    if onnx_name("encoder", "fp32") not in files:
+    if onnx_name("encoder", "fp32") not in files or needs_library(bundle, "onnx"):
         return None
     now = datetime.now(UTC)
     name = tarball_name(bundle.artifact.path.name, languages, f"{now:%Y-%m-%d}")

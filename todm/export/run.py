@@ -11,7 +11,7 @@ from jaxtyping import Float
 from todm.core.artifact import Artifact, load_artifact, write_artifact
 from todm.core.contract import StreamContract, contract_of
 from todm.core.cost import chunk_macs, macs_per_audio_s, num_parameters
-from todm.core.errors import GateError, InputError
+from todm.core.errors import GateError
 from todm.core.profile import DeviceProfile
 from todm.core.quality import Quality
 from todm.core.quantization import Accelerator
@@ -23,6 +23,7 @@ from todm.decode.tokens import write_bpe_vocab, write_tokens_txt
 from todm.export.assure import Assurance, assure
 from todm.export.card import write_card
 from todm.export.device_programs import export_device_program
+from todm.export.evidence import Speech
 from todm.export.forms import (
     bundle_bytes,
     check_targets,
@@ -38,15 +39,11 @@ from todm.models.store import BPE_MODEL, Subnet, load_subnet
 from todm.runtimes import bundle as names
 from todm.runtimes.eager import EagerSteps
 
-MIN_AUDIO_S = 60.0
-"""Least speech that parity is judged on."""
 
-
-def run(  # noqa: PLR0913 - one export: what, judged on what, for whom
+def run(
     subnet: Path,
     targets: Sequence[ExportTarget],
-    audio: Sequence[Float[np.ndarray, " S"]],
-    audio_source: str,
+    speech: Speech,
     out: Path,
     *,
     profile: DeviceProfile | None = None,
@@ -61,8 +58,7 @@ def run(  # noqa: PLR0913 - one export: what, judged on what, for whom
     Args:
         subnet: A subnet artifact.
         targets: At most one of each form.
-        audio: Recordings of speech, S samples each at 16 kHz; a repeated one counts once.
-        audio_source: Where they come from, for the lineage.
+        speech: What parity is judged on, S samples a recording at 16 kHz.
         out: The bundle's folder.
         profile: The device that it is for; stored inside.
         accelerators: For which programs are added that nothing here can run.
@@ -76,12 +72,13 @@ def run(  # noqa: PLR0913 - one export: what, judged on what, for whom
             is left, or the earlier one.
         MissingExtraError: an exporter's package is not installed.
     """
+    opened = load_subnet(subnet)
+    targets = tuple(target.for_net(opened.spec) for target in targets)
     check_targets(targets)
     assurance = assurance or Assurance()
     assurance.check(targets)
-    audio_s = _enough_speech(audio)
-    opened = load_subnet(subnet)
-    targets = tuple(target.for_net(opened.spec) for target in targets)
+    speech.require_enough()
+    audio = speech.recordings
     contract = contract_of(opened.spec, opened.table.unit)
     with write_artifact(out, kind="bundle", parents={"subnet": opened.artifact}) as draft:
         told = write_forms(opened.model, contract, targets, draft.path)
@@ -102,7 +99,7 @@ def run(  # noqa: PLR0913 - one export: what, judged on what, for whom
         unrun = _device_programs(opened, contract, accelerators, audio, draft.path)
         _tell_programs(told, workshop)
         draft.parents = {**opened.artifact.manifest.parents, **draft.parents}
-        heard = {"audio_source": audio_source, "audio_s": round(audio_s, 2)}
+        heard = {"audio_source": speech.source, "audio_s": round(speech.distinct_s, 2)}
         judged = {"gate_source": assurance.source, "quality": _summary(quality)}
         figures = _figures(opened.spec, contract, draft.path)
         draft.body = _lineage(opened, profile) | figures | heard | judged | unrun | {"forms": told}
@@ -167,20 +164,12 @@ def naming(where: Path) -> Iterator[None]:
     try:
         yield
     except GateError as error:
-        left = "the bundle that stood there is untouched" if where.exists() else "no bundle left"
-        raise GateError(f"{where}: {left}: {error}") from error
+        raise GateError(f"{where}: {_left(where)}: {error}") from error
 
 
-def _enough_speech(audio: Sequence[Float[np.ndarray, " S"]]) -> float:
-    """Return the seconds of distinct recordings."""
-    distinct = {samples_S.tobytes(): samples_S.size for samples_S in audio}
-    have_s = sum(distinct.values()) / 16000
-    if have_s < MIN_AUDIO_S:
-        raise InputError(
-            f"export checks parity on at least {MIN_AUDIO_S:g} s of speech, got {have_s:.1f} s of "
-            "distinct recordings; give more --audio or a corpus with a longer dev split"
-        )
-    return have_s
+def _left(where: Path) -> str:
+    """Say what stands at the bundle's place after a gate failed."""
+    return "the bundle that stood there is untouched" if where.exists() else "no bundle left"
 
 
 def _write_values(
@@ -205,9 +194,8 @@ def require(report: Report, where: Path) -> None:
     failed = [v for v in report.verdicts if v.status == "failed"]
     if failed:
         shown = "; ".join(f"{v.name} {v.value:.3g} > {v.limit:g} ({v.note})" for v in failed[:4])
-        left = "the bundle that stood there is untouched" if where.exists() else "no bundle left"
         raise GateError(
-            f"{where}: {len(failed)} parity checks failed, {left}: {shown}; "
+            f"{where}: {len(failed)} parity checks failed, {_left(where)}: {shown}; "
             "report it with the subnet"
         )
 

@@ -12,7 +12,13 @@ import torch
 
 from todm.core.contract import StreamContract
 from todm.core.errors import TodmError
-from todm.core.quantization import OnnxScheme, Quantized, XnnpackScheme
+from todm.core.quantization import (
+    OnnxScheme,
+    OnnxStaticInt8,
+    Quantized,
+    XnnpackScheme,
+    XnnpackStaticInt8,
+)
 from todm.core.target import ExportTarget, Form
 from todm.decode.steps import TransducerSteps
 from todm.export import executorch_quant, onnx_quant
@@ -37,7 +43,7 @@ def form_of(scheme: Quantized) -> Form:
 
 def calibration_s(scheme: Quantized) -> float:
     """Return the speech that a scheme's static ranges want; 0 where it has none."""
-    return float(getattr(scheme, "calibration_s", 0.0))
+    return scheme.calibration_s if isinstance(scheme, OnnxStaticInt8 | XnnpackStaticInt8) else 0.0
 
 
 @dataclass(frozen=True)

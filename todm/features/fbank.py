@@ -10,11 +10,13 @@ import kaldi_native_fbank as knf
 import numpy as np
 from jaxtyping import Float32
 
+from todm.core.contract import FeatureSpec
 from todm.core.errors import DataError
 
-SAMPLE_RATE_HZ = 16000
-FEATURE_DIM = 80
-FRAME_SHIFT_SAMPLES = 160
+FEATURES = FeatureSpec()
+SAMPLE_RATE_HZ = FEATURES.sample_rate_hz
+FEATURE_DIM = FEATURES.num_bins
+FRAME_SHIFT_SAMPLES = SAMPLE_RATE_HZ * FEATURES.frame_shift_ms // 1000
 LOG_FLOOR = float(np.log(np.finfo(np.float32).eps))
 """Value of a bin in digital silence, about -15.94."""
 
@@ -23,17 +25,17 @@ def fbank_options() -> knf.FbankOptions:
     """Return sherpa-onnx's feature settings, each one stated."""
     options = knf.FbankOptions()
     options.frame_opts.samp_freq = SAMPLE_RATE_HZ
-    options.frame_opts.frame_shift_ms = 10.0
-    options.frame_opts.frame_length_ms = 25.0
-    options.frame_opts.dither = 0.0
-    options.frame_opts.preemph_coeff = 0.97
+    options.frame_opts.frame_shift_ms = FEATURES.frame_shift_ms
+    options.frame_opts.frame_length_ms = FEATURES.frame_length_ms
+    options.frame_opts.dither = FEATURES.dither
+    options.frame_opts.preemph_coeff = FEATURES.preemphasis
     options.frame_opts.remove_dc_offset = True
-    options.frame_opts.window_type = "povey"
+    options.frame_opts.window_type = FEATURES.window
     options.frame_opts.round_to_power_of_two = True
-    options.frame_opts.snip_edges = False
+    options.frame_opts.snip_edges = FEATURES.snip_edges
     options.mel_opts.num_bins = FEATURE_DIM
-    options.mel_opts.low_freq = 20.0
-    options.mel_opts.high_freq = -400.0
+    options.mel_opts.low_freq = FEATURES.low_freq_hz
+    options.mel_opts.high_freq = FEATURES.high_freq_hz
     options.mel_opts.is_librosa = False
     options.use_energy = False
     options.energy_floor = 0.0

@@ -12,7 +12,7 @@ from todm.core.specs import SubnetSpec
 from todm.core.target import ExportTarget, targets_for
 from todm.data.manifest import open_corpus
 from todm.export.assure import Assurance
-from todm.export.evidence import evidence_of
+from todm.export.evidence import Speech, evidence_of
 from todm.export.run import run
 from todm.export.schemes import calibration_s
 from todm.features.wav import read_audio
@@ -55,13 +55,13 @@ def export_subnet(
     source = load_artifact(subnet, "subnet")
     device = profile or stored_profile(source)
     _same_chunk(source, device)
-    speech = speech_for(subnet, audio, corpus, ENOUGH_S, "dev")
+    heard = speech_for(subnet, audio, corpus, ENOUGH_S, "dev")
+    speech = Speech([read_audio(path) for path in heard], _name(heard, audio, corpus))
     targets = targets_for(device, target, config)
     return run(
         subnet,
         targets,
-        [read_audio(path) for path in speech],
-        _name(speech, audio, corpus),
+        speech,
         out,
         profile=device,
         accelerators=config.accelerators,

@@ -87,12 +87,13 @@ def candidate_bundle(subnet: Path, profile: DeviceProfile, out: Path) -> Artifac
     opened = load_subnet(subnet)
     contract = contract_of(opened.spec, opened.table.unit)
     with write_artifact(out, kind="bundle", parents={"subnet": opened.artifact}) as draft:
-        targets = targets_for(profile, None)
-        write_forms(opened.model, contract, targets, draft.path)
-        write_ungated(Workshop(opened.model, contract, draft.path), targets)
+        targets = [target.for_net(opened.spec) for target in targets_for(profile, None)]
+        told = write_forms(opened.model, contract, targets, draft.path)
+        workshop = Workshop(opened.model, contract, draft.path, targets=tuple(targets))
+        write_ungated(workshop, targets)
         write_tokens_txt(opened.table, draft.path / TOKENS)
         opened.table.write_json(draft.path / TABLE)
         contract.write_json(draft.path / CONTRACT)
         opened.spec.write_json(draft.path / SPEC)
-        draft.body = {"candidate": True}
+        draft.body = {"candidate": True, "forms": told}
     return load_artifact(out, "bundle", verify=False)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from todm.core.artifact import Artifact, load_artifact
-from todm.core.contract import StreamContract, state_parts
+from todm.core.contract import FeatureSpec, StreamContract, state_parts
 from todm.core.errors import ArtifactError
 from todm.core.quantization import PrecisionName
 from todm.core.specs import SubnetSpec
@@ -105,6 +105,11 @@ def open_bundle(path: Path) -> Bundle:
     contract = StreamContract.read_json(artifact.file(CONTRACT))
     spec = SubnetSpec.read_json(artifact.file(SPEC))
     table = TokenTable.read_json(artifact.file(TABLE))
+    if contract.features != FeatureSpec():
+        raise ArtifactError(
+            f"{path}: {CONTRACT} asks for other features than every runtime computes "
+            "(kaldi-native-fbank with sherpa-onnx's settings); export it anew"
+        )
     if contract.state != state_parts(spec):
         raise ArtifactError(
             f"{path}: {CONTRACT} lists other parts of the state than {SPEC} has; export it anew"

@@ -3,16 +3,18 @@
 A bundle says that it needs one and never holds one: nothing is executed that came with a bundle.
 """
 
-import os
 from pathlib import Path
 
 from todm.core.errors import ArtifactError, MissingBuildError
 from todm.core.target import Form
 from todm.runtimes.bundle import Bundle
+from todm.runtimes.tools import tool_dir
 
 FOLDER_VARIABLE = "TODM_NATIVE"
 """The folder of the libraries, where it is not the user's cache."""
 SCAN_OP = "todm.SsmScan"
+STOCK = frozenset({"sherpa", "sherpa_node", "ort_web"})
+"""Runtimes that load no library of operators, by the names that users type."""
 LIBRARIES: dict[Form, str] = {
     "onnx": "libtodm_onnxruntime.so",
     "executorch": "libtodm_executorch.so",
@@ -21,10 +23,7 @@ LIBRARIES: dict[Form, str] = {
 
 def native_folder() -> Path:
     """Return the folder that libraries are built into and loaded from."""
-    if folder := os.environ.get(FOLDER_VARIABLE):
-        return Path(folder)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "todm" / "native"
+    return tool_dir(FOLDER_VARIABLE, "native")
 
 
 def native_library(form: Form) -> Path:
@@ -42,12 +41,17 @@ def native_library(form: Form) -> Path:
     return path
 
 
-def needs_library(bundle: Bundle, form: Form) -> bool:
-    """Tell whether a bundle's graphs hold todm's operator."""
+def custom_ops(bundle: Bundle, form: Form) -> tuple[str, ...]:
+    """Return the operators beyond the standard that a bundle's graphs hold."""
     forms = bundle.artifact.body.get("forms")
     told = forms.get(form) if isinstance(forms, dict) else None
     named = told.get("custom_ops") if isinstance(told, dict) else None
-    return isinstance(named, list) and SCAN_OP in named
+    return tuple(map(str, named)) if isinstance(named, list) else ()
+
+
+def needs_library(bundle: Bundle, form: Form) -> bool:
+    """Tell whether a bundle's graphs hold todm's operator."""
+    return SCAN_OP in custom_ops(bundle, form)
 
 
 def library_of(bundle: Bundle, form: Form) -> Path | None:

@@ -8,7 +8,6 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-from todm.core.contract import FeatureSpec
 from todm.core.errors import ArtifactError, ConfigError
 from todm.runtimes.bundle import TOKENS, Precision, open_bundle
 from todm.runtimes.native import require_stock
@@ -63,7 +62,6 @@ def open_sherpa_node(path: Path, precision: Precision, threads: int) -> RemoteRe
 
     Raises:
         ConfigError: more than one thread; the package is built without.
-        ArtifactError: the contract's features are not those that the package computes.
         MissingToolError: Node or the package is not installed.
     """
     if threads != 1:
@@ -71,11 +69,6 @@ def open_sherpa_node(path: Path, precision: Precision, threads: int) -> RemoteRe
     bundle = open_bundle(path)
     check_metadata(bundle)
     require_stock(bundle, "onnx", "sherpa-onnx for Node")
-    if bundle.contract.features != FeatureSpec():
-        raise ArtifactError(
-            f"{path}: sherpa-onnx's Node package has no setting for the contract's features; "
-            "use another runtime"
-        )
     files = {part: str(file.absolute()) for part, file in bundle.onnx_files(precision).items()}
     job = {
         "package": str(node_package("sherpa-onnx").absolute()),

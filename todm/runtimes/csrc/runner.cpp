@@ -195,17 +195,21 @@ int transcribe(const std::string& model, const std::string& audio,
 }  // namespace
 
 int main(int count, char** words) {
-  std::map<std::string, std::string> options;
+  std::map<std::string, std::string> options = {
+      {"--threads", ""}, {"--kernels", ""}, {"--features", ""}};
   std::vector<std::string> files;
+  bool known = true;
   for (int i = 1; i < count; ++i) {
     const std::string word = words[i];
-    if (word.rfind("--", 0) == 0 && i + 1 < count)
+    if (word.rfind("--", 0) != 0)
+      files.push_back(word);
+    else if (options.count(word) && i + 1 < count)
       options[word] = words[++i];
     else
-      files.push_back(word);
+      known = false;
   }
   try {
-    if (files.size() != 2)
+    if (!known || files.size() != 2)
       fail("usage: todm_runner MODEL.pte AUDIO.wav [--threads N] [--kernels LIBRARY] "
            "[--features FILE]");
     return transcribe(files[0], files[1], options);
