@@ -11,6 +11,7 @@ from todm.cli import app
 from todm.cli.failures import guarded
 from todm.core.artifact import load_artifact
 from todm.core.classify_config import ClassifyConfig, ClassifyEvalConfig
+from todm.core.errors import ArtifactError
 from todm.evaluate.classify import run as run_eval
 from todm.models.classifier_store import load_classifier
 from todm.train.classify_run import run as run_train
@@ -133,6 +134,9 @@ def test_a_killed_training_goes_on_bit_for_bit(
     with pytest.raises(KeyboardInterrupt):
         run_train(config, folder / "classes", folder / "twice")
     monkeypatch.undo()
+    other = config.model_copy(update={"width": 16})
+    with pytest.raises(ArtifactError, match=r"configuration \(width is 8 there and 16 here\)"):
+        run_train(other, folder / "classes", folder / "twice")
     twice = run_train(config, folder / "classes", folder / "twice")
     assert once.manifest.files["model.safetensors"] == twice.manifest.files["model.safetensors"]
 
@@ -191,8 +195,6 @@ def test_wrong_inputs_are_one_line_and_exit_2(
 
 def test_a_damaged_model_is_told(trained: Path, folder: Path, tmp_path: Path) -> None:
     import shutil
-
-    from todm.core.errors import ArtifactError
 
     shutil.copytree(trained, tmp_path / "net")
     data = bytearray((tmp_path / "net" / "model.safetensors").read_bytes())
