@@ -24,7 +24,8 @@ from todm.losses.transducer import transducer_loss
 from todm.models.rnnt import Transducer, encoder_lens
 from todm.models.scoring import corpus_samples
 from todm.models.simulate import simulated
-from todm.models.store import CONFIG, SPEC, WEIGHTS, load_subnet, write_model
+from todm.models.store import CONFIG, SPEC, load_subnet, write_model
+from todm.models.weights import WEIGHTS
 from todm.recipes import recipe
 from todm.train.finetune import FinetuneTask, scores_of
 from todm.train.finetune_run import run

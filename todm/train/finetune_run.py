@@ -14,7 +14,8 @@ from todm.data.manifest import Corpus, open_corpus
 from todm.losses.backends import open_backend
 from todm.models.scoring import corpus_samples
 from todm.models.simulate import simulated
-from todm.models.store import CONFIG, WEIGHTS, Subnet, load_subnet, write_model
+from todm.models.store import CONFIG, Subnet, load_subnet, write_model
+from todm.models.weights import WEIGHTS
 from todm.optim.build import build_optimizer
 from todm.train.checkpoint import TrainState
 from todm.train.finetune import FinetuneTask, scores_of
