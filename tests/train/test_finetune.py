@@ -56,7 +56,11 @@ def written(model: Transducer, table: TokenTable, out: Path, corpus: Artifact) -
         write_model(draft, model, table)
         model.spec.write_json(draft.path / SPEC)
         (draft.path / "profile.json").write_text("{}\n", "utf-8")
-        draft.body = {"recipe": "tiny", "profile": "board", "wer": 99.0, "axes": {"joiner": 16}}
+        draft.body = {
+            "recipe": "tiny", "profile": "board", "wer": 99.0, "axes": {"joiner": 16},
+            "values": {"rtf": 0.1}, "measured": ["rtf"], "measured_candidates": 1,
+            "verdicts": [], "search_wer": 99.0,
+        }  # fmt: skip
     return out
 
 
@@ -102,6 +106,10 @@ def test_both_precisions_learn_and_the_body_says_what_was_found(
 ) -> None:
     body: Any = tuned.body
     assert (body["recipe"], body["profile"], body["axes"]) == ("tiny", "board", {"joiner": 16})
+    assert set(body) == {
+        "recipe", "profile", "axes", "corpus_path", "corpus_digest", "split",
+        "wer", "nll", "words", "finetuned",
+    }  # fmt: skip
     told = body["finetuned"]
     assert told["steps"] == STEPS
     assert told["scheme"]["kind"] == "onnx_dynamic_int8"
