@@ -116,6 +116,18 @@ def test_bundles_say_what_torch_says(trained: Path, folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("command", ["bench", "eval", "check", "transcribe x.wav"])
+def test_commands_of_speech_say_that_they_take_no_classifier(
+    trained: Path, folder: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *others = command.split()
+    assert todm("classify", "export", trained, "--out", folder / "spoken_to") == 0
+    capsys.readouterr()
+    assert todm(name, folder / "spoken_to", *others) == 2
+    error = capsys.readouterr().err
+    assert "holds a classifier, which this command does not take; see todm classify" in error
+
+
 def test_a_killed_training_goes_on_bit_for_bit(
     trained: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
