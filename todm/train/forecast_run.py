@@ -15,7 +15,7 @@ from todm.data.calendar_marks import mark_names
 from todm.data.series import Series, read_series
 from todm.data.windows import Part, Windows, make_windows
 from todm.features.series_facts import Scale, SeriesFacts
-from todm.metrics.forecast import conformal_half_widths, least_windows
+from todm.metrics.forecast import check_windows, conformal_half_widths
 from todm.models.forecaster import Forecaster
 from todm.models.forecaster_store import write_forecaster
 from todm.models.forecasting import forecast_windows
@@ -57,10 +57,7 @@ def prepare(config: ForecastConfig, table: Path) -> Prepared:
         horizon_steps=config.horizon_steps,
         marks=config.marks,
     )
-    empty = windows["validation"].values_TC.new_zeros
-    if len(windows["validation"]) < least_windows(config.level):  # told before any training
-        none_BHC = empty(len(windows["validation"]), 1, 1).numpy()
-        conformal_half_widths(none_BHC, none_BHC, config.level)
+    check_windows(len(windows["validation"]), config.level)
     return Prepared(series, windows, scale, file_sha256(table))
 
 
