@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typed import todm
 from typer.testing import CliRunner
 
 from todm.cli import app
-from todm.cli.failures import guarded
 from todm.core.artifact import load_artifact
 from todm.core.classify_config import ClassifyConfig, ClassifyEvalConfig
 from todm.core.errors import ArtifactError
@@ -24,13 +24,6 @@ SMALL = {
     "map": {"kind": "lssl", "state_dim": 4},
     "train": {"epochs": 12, "batch_size": 8, "lr": 0.02, "threads": 1, "accelerator": "cpu"},
 }
-
-
-def todm(*arguments: object) -> int:
-    return guarded(
-        lambda: app(args=list(map(str, arguments)), prog_name="todm", standalone_mode=False),
-        debug=False,
-    )
 
 
 def waves(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
