@@ -12,7 +12,7 @@ from todm.core.rng import derive_seed
 from todm.data.sequences import SequenceBatch, Sequences, open_sequences
 from todm.models.classifier import Classifier
 from todm.models.classifier_store import write_classifier
-from todm.optim.build import build_optimizer
+from todm.optim.build import NEVER_CLIPPED, build_optimizer
 from todm.train.checkpoint import TrainState
 from todm.train.classify import NET, ClassifyTask
 from todm.train.log import LOG
@@ -20,8 +20,6 @@ from todm.train.loop import Loop, seeded
 from todm.train.ranks import launch, threads_each
 from todm.train.start import open_work
 
-NEVER_CLIPPED = 1e9
-"""Multiple of the median gradient norm: the paper clips nothing."""
 LEAST_STD = 1e-5
 
 

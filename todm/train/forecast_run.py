@@ -19,7 +19,7 @@ from todm.metrics.forecast import check_windows, conformal_half_widths
 from todm.models.forecaster import Forecaster
 from todm.models.forecaster_store import write_forecaster
 from todm.models.forecasting import forecast_windows
-from todm.optim.build import build_optimizer
+from todm.optim.build import NEVER_CLIPPED, build_optimizer
 from todm.train.checkpoint import TrainState
 from todm.train.early_stop import LossStopper
 from todm.train.forecast import NET, ForecastTask
@@ -29,8 +29,6 @@ from todm.train.ranks import launch, threads_each
 from todm.train.start import open_work
 
 PROBE_WINDOWS = 32
-NEVER_CLIPPED = 1e9
-"""Multiple of the median gradient norm: plain Adam clips nothing."""
 
 
 @dataclass(frozen=True)
