@@ -1,14 +1,16 @@
-"""The help is there for every command, light and quick, and the flags are frozen."""
+"""The help is there for every command, light, and the flags are frozen."""
 
 import re
-import time
 
 import pytest
 import typer
 
 from todm.cli import _COMMANDS, _GROUPS, app
 
-HEAVY = ("torch", "numpy", "pandas", "lhotse", "onnxruntime", "onnx", "matplotlib")
+HEAVY = (
+    "torch", "numpy", "scipy", "pandas", "lhotse", "soxr", "optuna", "lightning", "executorch",
+    "onnxruntime", "onnx", "matplotlib",
+)  # fmt: skip
 REPORT_HEAVY = f"""
 import atexit, sys
 atexit.register(lambda: sys.stderr.write(
@@ -75,18 +77,12 @@ def test_every_command_has_a_file_and_an_example():
 @pytest.mark.parametrize(
     "arguments", [(), ("forecast",), ("classify",), *(name.split() for name in FLAGS)]
 )
-def test_help_is_quick_and_imports_nothing_heavy(todm_process, arguments):
-    seconds = []
-    for _ in range(3):
-        begin = time.perf_counter()
-        done = todm_process(*arguments, "--help", before=REPORT_HEAVY)
-        seconds.append(time.perf_counter() - begin)
-        if min(seconds) < 1.5:
-            break
+def test_help_imports_nothing_heavy(todm_process, arguments):
+    """What makes help slow is an import: the times themselves are the machine's."""
+    done = todm_process(*arguments, "--help", before=REPORT_HEAVY)
     assert done.returncode == 0
     assert done.stderr == "heavy:"
     assert "Usage: todm" in done.stdout
-    assert min(seconds) < 1.5
 
 
 def test_version(todm_process):

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typed import todm
 from typer.testing import CliRunner
 
 from todm.cli import app
-from todm.cli.failures import guarded
 from todm.core.artifact import load_artifact
 from todm.core.classify_config import ClassifyConfig, ClassifyEvalConfig
+from todm.core.errors import ArtifactError
 from todm.evaluate.classify import run as run_eval
 from todm.models.classifier_store import load_classifier
 from todm.train.classify_run import run as run_train
@@ -23,13 +24,6 @@ SMALL = {
     "map": {"kind": "lssl", "state_dim": 4},
     "train": {"epochs": 12, "batch_size": 8, "lr": 0.02, "threads": 1, "accelerator": "cpu"},
 }
-
-
-def todm(*arguments: object) -> int:
-    return guarded(
-        lambda: app(args=list(map(str, arguments)), prog_name="todm", standalone_mode=False),
-        debug=False,
-    )
 
 
 def waves(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -115,6 +109,18 @@ def test_bundles_say_what_torch_says(trained: Path, folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("command", ["bench", "eval", "check", "transcribe x.wav"])
+def test_commands_of_speech_say_that_they_take_no_classifier(
+    trained: Path, folder: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *others = command.split()
+    assert todm("classify", "export", trained, "--out", folder / "spoken_to") == 0
+    capsys.readouterr()
+    assert todm(name, folder / "spoken_to", *others) == 2
+    error = capsys.readouterr().err
+    assert "holds a classifier, which this command does not take; see todm classify" in error
+
+
 def test_a_killed_training_goes_on_bit_for_bit(
     trained: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +139,9 @@ def test_a_killed_training_goes_on_bit_for_bit(
     with pytest.raises(KeyboardInterrupt):
         run_train(config, folder / "classes", folder / "twice")
     monkeypatch.undo()
+    other = config.model_copy(update={"width": 16})
+    with pytest.raises(ArtifactError, match=r"configuration \(width is 8 there and 16 here\)"):
+        run_train(other, folder / "classes", folder / "twice")
     twice = run_train(config, folder / "classes", folder / "twice")
     assert once.manifest.files["model.safetensors"] == twice.manifest.files["model.safetensors"]
 
@@ -191,8 +200,6 @@ def test_wrong_inputs_are_one_line_and_exit_2(
 
 def test_a_damaged_model_is_told(trained: Path, folder: Path, tmp_path: Path) -> None:
     import shutil
-
-    from todm.core.errors import ArtifactError
 
     shutil.copytree(trained, tmp_path / "net")
     data = bytearray((tmp_path / "net" / "model.safetensors").read_bytes())

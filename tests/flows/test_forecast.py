@@ -18,10 +18,11 @@ from todm.core.forecast_config import ForecastConfig, ForecastTraining, SeriesCo
 from todm.core.forecaster_spec import GRUSpec, TPGNSpec
 from todm.core.model_spec import read_model_spec
 from todm.core.profile import load_profile
+from todm.core.target import float_targets
 from todm.evaluate.forecast import ForecastEvalConfig
 from todm.evaluate.library_forecasts import library_forecast, library_models
 from todm.export import forecast as export_module
-from todm.flows.forecast import PAGE, PREDICTIONS, evaluate_to, export_to, predict_to
+from todm.flows.forecast import PAGE, PREDICTIONS, evaluate_to, predict_to
 from todm.metrics.forecast import seasonal_naive
 from todm.models.forecaster_store import load_forecaster
 from todm.recipes.forecast import FORECAST_RECIPES, PAPER_HORIZONS, forecast_recipe
@@ -64,7 +65,9 @@ def model(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(model: Path, folder: Path) -> Path:
-    export_to(model, folder / "bundle", target="both", profile=load_profile("raspberry_pi_4"))
+    profile = load_profile("raspberry_pi_4")
+    targets = float_targets(profile, "both")
+    export_module.run(model, targets, folder / "bundle", profile=profile)
     return folder / "bundle"
 
 
@@ -191,7 +194,7 @@ def test_a_form_that_computes_something_else_is_not_left(
     parity = export_module._parity
     monkeypatch.setattr(export_module, "_parity", wrong)
     with pytest.raises(GateError, match=r"parity checks failed.*ort_vs_torch"):
-        export_to(model, tmp_path / "bundle", target="onnx", profile=None)
+        export_module.run(model, float_targets(None, "onnx"), tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 
 
@@ -201,7 +204,7 @@ def test_the_gru_is_not_exported(folder: Path, tmp_path: Path) -> None:
     config = config.model_copy(update={"net": GRUSpec(hidden_dim=2), "train": short})
     run(config, folder / "table.csv", tmp_path / "gru")
     with pytest.raises(ConfigError, match="baseline of training"):
-        export_to(tmp_path / "gru", tmp_path / "bundle", target="onnx", profile=None)
+        export_module.run(tmp_path / "gru", float_targets(None, "onnx"), tmp_path / "bundle")
 
 
 @pytest.mark.parametrize("runtime", ["ort", "executorch"])
@@ -217,7 +220,7 @@ def test_bench_judges_the_device_s_budgets(bundle: Path, runtime: str) -> None:
 
 
 def test_bench_of_a_form_that_is_not_there(model: Path, tmp_path: Path) -> None:
-    export_to(model, tmp_path / "bundle", target="onnx", profile=None)
+    export_module.run(model, float_targets(None, "onnx"), tmp_path / "bundle")
     with pytest.raises(ArtifactError, match="no executorch form"):
         bench(tmp_path / "bundle", ForecastBenchConfig(runtime="executorch"))
     with pytest.raises(ArtifactError, match=r"runs in ort, executorch, not in 'sherpa'"):

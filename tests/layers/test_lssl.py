@@ -185,6 +185,17 @@ def test_a_hand_set_matrix_must_be_stable_and_does_not_train() -> None:
         LSSL(FEATURES, spec.model_copy(update={"learn": "dt_a"}), Transition(a_NN, b_N))
 
 
+@pytest.mark.parametrize("state", ["legs", "legt"])
+def test_a_stream_of_an_a_that_trained_to_be_unstable_is_refused(state: str) -> None:
+    layer = make(state=state, full_t=True)
+    layer.fold(4)
+    with torch.no_grad():
+        layer.dynamics.t_diag.fill_(-1.0)
+    assert float(layer.dynamics.eigenvalues().real.max()) > 0.0
+    with pytest.raises(ConfigError, match="so the state grows"):
+        layer.fold(4)
+
+
 def test_autocast_leaves_it_in_float32() -> None:
     layer, u = make(), noise(1, 300, FEATURES)
     with torch.autocast("cpu", torch.bfloat16):

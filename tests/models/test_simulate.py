@@ -16,7 +16,7 @@ from todm.export.executorch_quant import layer_names
 from todm.export.gate import with_fallbacks
 from todm.export.onnx_graph import export_onnx
 from todm.export.schemes import Workshop
-from todm.layers.fake_quant import FakeQuantLinear
+from todm.layers.fake_quant import FakeQuantLinear, IntegerGrid
 from todm.models.simulate import PREDICTOR_GATE, linears, simulated
 from todm.runtimes.eager import EagerSteps
 
@@ -46,23 +46,25 @@ def eager(model, shop):
     return EagerSteps(model, model.spec, shop.contract)
 
 
+FALLBACKS = ("encoder.to_joiner", "encoder.front.project")
 SCHEMES = (
     NO_SATURATION,
     NO_SATURATION.model_copy(update={"weight_type": "QUInt8"}),
-    OnnxDynamicInt8(fallbacks=("encoder.to_joiner", "encoder.front.project")),
+    OnnxDynamicInt8(weight_type="QUInt8", fallbacks=FALLBACKS),
+    OnnxDynamicInt8(fallbacks=FALLBACKS),
 )
 ALONE = ("front.project", "blocks.0.mixer.w_in", "blocks.1.mixer.w_gate", "blocks.1.ffn_out")
 
 
 def saturates(scheme):
-    isa = environment().isa
-    return not scheme.reduce_range and "avx2" in isa and "avx512_vnni" not in isa
+    isa, signed = environment().isa, scheme.weight_type == "QInt8"
+    return signed and not scheme.reduce_range and "avx2" in isa and "avx512_vnni" not in isa
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
 def test_computes_what_onnx_runtime_does(shop, features, scheme):
     if saturates(scheme):
-        pytest.skip("sums of two products saturate on this CPU")
+        pytest.skip("sums of two products saturate on this CPU; tests/layers compares each linear")
     with shop.emulated(scheme) as steps:
         wanted = encode_chunks(steps, features)
         start = steps.start_context()
@@ -106,6 +108,25 @@ def test_layers_are_called_as_an_export_calls_them(spec):
     called = set(layer_names(methods_of(model)))
     assert called - set(linears(model)) <= {PREDICTOR_GATE}
     assert set(linears(model)) <= called
+
+
+GRIDS = (
+    (OnnxDynamicInt8(), IntegerGrid(-127, 127, symmetric=True)),
+    (OnnxDynamicInt8(reduce_range=True), IntegerGrid(-64, 64, symmetric=True)),
+    (OnnxDynamicInt8(weight_type="QUInt8"), IntegerGrid(0, 255, symmetric=False)),
+    (
+        OnnxDynamicInt8(weight_type="QUInt8", reduce_range=True),
+        IntegerGrid(0, 127, symmetric=False),
+    ),
+    (XnnpackDynamicInt8(), IntegerGrid(-127, 127, symmetric=True)),
+)
+
+
+@pytest.mark.parametrize(("scheme", "grid"), GRIDS, ids=str)
+def test_a_scheme_s_grid_is_every_linear_s(shop, scheme, grid):
+    """On any CPU: tests/layers holds these grids against integers."""
+    twin = simulated(shop.model, scheme)
+    assert {m.grid for m in twin.modules() if isinstance(m, FakeQuantLinear)} == {grid}
 
 
 def test_every_linear_but_the_fallbacks_is_simulated(shop):

@@ -14,7 +14,8 @@ from todm.core.specs import SubnetSpec
 from todm.decode.tokens import TokenTable
 from todm.models.rnnt import Transducer
 from todm.models.slicing import slice_weights
-from todm.models.store import CONFIG, SPEC, WEIGHTS, load_subnet, load_supernet, write_model
+from todm.models.store import CONFIG, SPEC, load_subnet, load_supernet, write_model
+from todm.models.weights import WEIGHTS
 from todm.recipes import recipe
 
 TABLE = TokenTable(unit="word", symbols=("<blk>", "▁ONE", "▁TWO", "▁SIX"))

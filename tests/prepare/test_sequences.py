@@ -141,6 +141,12 @@ DAMAGES: dict[str, tuple[dict[str, object], str]] = {
     "gap": ({"y_train": np.array([0, 2, 2])}, "count from 0 without gaps"),
     "strange": ({"y_test": np.array([0, 1, 5])}, "classes that train has not"),
     "rows": ({"y_train": np.array([0, 1])}, "one row an example"),
+    "classes and figures": ({"y_dev": np.array([0.0, 1.0, 1.0])}, "targets of dev and of train"),
+    "figures and classes": ({"y_train": np.array([0.5, 1.5, 1.0])}, "targets of dev and of train"),
+    "other figures": (
+        {"y_train": np.ones((3, 2)), "y_dev": np.ones((3, 2)), "y_test": np.ones((3, 1))},
+        "targets of test and of train",
+    ),
     "empty": ({"x_dev": np.ones((0, 5)), "y_dev": np.array([], int)}, "dev split has no sequence"),
 }
 
@@ -186,6 +192,15 @@ def test_a_missing_place_is_told(tmp_path: Path, corpora: Path) -> None:
     wrong = SequencesConfig(name="s", source=ImageSource(shrink=4, num_dev=2))
     with pytest.raises(DataError, match="do not shrink by 4"):
         run(wrong, tmp_path / "o", corpora_dir=corpora)
+
+
+@pytest.mark.parametrize("images", [np.zeros((4, 2)), np.zeros((3, 2, 2))], ids=["flat", "few"])
+def test_images_that_are_none_are_told(tmp_path: Path, images: np.ndarray) -> None:
+    labels, path = np.zeros(4, np.int64), tmp_path / "own.npz"
+    np.savez(path, x_train=images, y_train=labels, x_test=np.zeros((4, 2, 2)), y_test=labels)
+    config = SequencesConfig(name="s", source=ImageSource(path=path, num_dev=1))
+    with pytest.raises(DataError, match=r"own.npz: x_train has shape .* one label each"):
+        run(config, tmp_path / "out")
 
 
 def test_fitting_is_about_the_middle() -> None:

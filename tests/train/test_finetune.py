@@ -24,7 +24,8 @@ from todm.losses.transducer import transducer_loss
 from todm.models.rnnt import Transducer, encoder_lens
 from todm.models.scoring import corpus_samples
 from todm.models.simulate import simulated
-from todm.models.store import CONFIG, SPEC, WEIGHTS, load_subnet, write_model
+from todm.models.store import CONFIG, SPEC, load_subnet, write_model
+from todm.models.weights import WEIGHTS
 from todm.recipes import recipe
 from todm.train.finetune import FinetuneTask, scores_of
 from todm.train.finetune_run import run
@@ -55,7 +56,11 @@ def written(model: Transducer, table: TokenTable, out: Path, corpus: Artifact) -
         write_model(draft, model, table)
         model.spec.write_json(draft.path / SPEC)
         (draft.path / "profile.json").write_text("{}\n", "utf-8")
-        draft.body = {"recipe": "tiny", "profile": "board", "wer": 99.0, "axes": {"joiner": 16}}
+        draft.body = {
+            "recipe": "tiny", "profile": "board", "wer": 99.0, "axes": {"joiner": 16},
+            "values": {"rtf": 0.1}, "measured": ["rtf"], "measured_candidates": 1,
+            "verdicts": [], "search_wer": 99.0,
+        }  # fmt: skip
     return out
 
 
@@ -101,6 +106,10 @@ def test_both_precisions_learn_and_the_body_says_what_was_found(
 ) -> None:
     body: Any = tuned.body
     assert (body["recipe"], body["profile"], body["axes"]) == ("tiny", "board", {"joiner": 16})
+    assert set(body) == {
+        "recipe", "profile", "axes", "corpus_path", "corpus_digest", "split",
+        "wer", "nll", "words", "finetuned",
+    }  # fmt: skip
     told = body["finetuned"]
     assert told["steps"] == STEPS
     assert told["scheme"]["kind"] == "onnx_dynamic_int8"

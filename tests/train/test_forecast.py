@@ -135,7 +135,9 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     with pytest.raises(KeyboardInterrupt):
         forecast_run.run(CONFIG, table, tmp_path / "again")
     monkeypatch.undo()
-    with pytest.raises(ArtifactError, match="another configuration"):
+    with pytest.raises(
+        ArtifactError, match=r"configuration \(train.lr is 0.001 there and 0.1 here\)"
+    ):
         forecast_run.run(changed(lr=0.1), table, tmp_path / "again")
     again = forecast_run.run(CONFIG, table, tmp_path / "again")
     ours, theirs = (load_forecaster(a.path).model.state_dict() for a in (again, whole))

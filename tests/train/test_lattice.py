@@ -22,7 +22,8 @@ from todm.losses.pruned import pruned_transducer_loss
 from todm.losses.simple_transducer import simple_transducer_loss
 from todm.models.rnnt import Transducer, encoder_lens
 from todm.models.slicing import num_parameters, slice_weights
-from todm.models.store import WEIGHTS, load_supernet
+from todm.models.store import load_supernet
+from todm.models.weights import WEIGHTS
 from todm.recipes import recipe
 from todm.train.lattice import warmup_scales
 from todm.train.run import run

@@ -17,7 +17,8 @@ from todm.core.artifact import Artifact, load_artifact
 from todm.core.config import RunConfig, SupernetConfig
 from todm.core.data_config import AugmentConfig
 from todm.core.errors import ConfigError, LostProcessError
-from todm.models.store import CONFIG, WEIGHTS
+from todm.models.store import CONFIG
+from todm.models.weights import WEIGHTS
 from todm.recipes import recipe
 from todm.train.checkpoint import CHECKPOINT
 from todm.train.log import LOG

@@ -26,7 +26,8 @@ from todm.core.data_config import AugmentConfig
 from todm.core.errors import ArtifactError
 from todm.core.ledger import TrainingLedger
 from todm.data.loader import Batch
-from todm.models.store import CONFIG, LEDGER, WEIGHTS
+from todm.models.store import CONFIG, LEDGER
+from todm.models.weights import WEIGHTS
 from todm.recipes import recipe
 from todm.train.log import LOG
 from todm.train.run import run

@@ -15,7 +15,8 @@ from todm.core.space import spread_order
 from todm.core.specs import SubnetSpec
 from todm.data.manifest import open_corpus
 from todm.models.rnnt import Transducer
-from todm.models.store import CONFIG, WEIGHTS, load_supernet
+from todm.models.store import CONFIG, load_supernet
+from todm.models.weights import WEIGHTS
 from todm.recipes import recipe
 from todm.train.checkpoint import CHECKPOINT
 from todm.train.run import build_task, run

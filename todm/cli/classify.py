@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from todm.cli.options import Config, Json, MaybeDevice, MaybeOut, Out, Sets
+from todm.cli.options import Config, Json, MaybeBundle, MaybeDevice, MaybeForm, MaybeOut, Out, Sets
 
 if TYPE_CHECKING:
     from todm.core.classify_config import ClassifyConfig, SequencesConfig
@@ -140,13 +140,8 @@ def evaluate(
 @app.command("export")
 def export(
     model: Model,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the bundle [exports/NAME].")
-    ] = None,
-    target: Annotated[
-        Literal["onnx", "executorch", "both"] | None,
-        typer.Option("--target", help="Form; by default the one of the device's runtime, or ONNX."),
-    ] = None,
+    out: MaybeBundle = None,
+    target: MaybeForm = None,
     device: MaybeDevice = None,
     chunk: Annotated[
         int | None, typer.Option("--chunk", help="Frames of a step; must divide the length.")
@@ -164,15 +159,10 @@ def export(
     """
     from todm.cli.output import say_artifact
     from todm.core.profile import load_profile
-    from todm.core.target import target_of, targets_for
+    from todm.core.target import float_targets
 
     profile = None if device is None else load_profile(device)
-    if profile is not None:
-        targets = targets_for(profile, target)
-    elif target == "both":
-        targets = (target_of("onnx"), target_of("executorch"))
-    else:
-        targets = (target_of(target or "onnx"),)
+    targets = float_targets(profile, target)
 
     from todm.export.classify import run
 
@@ -194,30 +184,16 @@ def _corpus_of(model: Path) -> Path:
 
 
 def _sequences(recipe: str | None, config: Path | None) -> "SequencesConfig":
-    from todm.cli.config_files import read_config
+    from todm.cli.config_files import recipe_or_config
     from todm.core.classify_config import SequencesConfig
-    from todm.core.errors import ConfigError
     from todm.recipes.classify import SEQUENCES, sequences_recipe
 
-    if (recipe is None) == (config is None):
-        names = ", ".join(sorted(SEQUENCES))
-        raise ConfigError(f"give one of --recipe (one of {names}) and --config")
-    if recipe is not None:
-        return sequences_recipe(recipe)
-    assert config is not None
-    return read_config(SequencesConfig, config)
+    return recipe_or_config(sequences_recipe, SEQUENCES, recipe, SequencesConfig, config)
 
 
 def _training(recipe: str | None, config: Path | None) -> "ClassifyConfig":
-    from todm.cli.config_files import read_config
+    from todm.cli.config_files import recipe_or_config
     from todm.core.classify_config import ClassifyConfig
-    from todm.core.errors import ConfigError
     from todm.recipes.classify import CLASSIFY_RECIPES, classify_recipe
 
-    if (recipe is None) == (config is None):
-        names = ", ".join(sorted(CLASSIFY_RECIPES))
-        raise ConfigError(f"give one of --recipe (one of {names}) and --config")
-    if recipe is not None:
-        return classify_recipe(recipe)
-    assert config is not None
-    return read_config(ClassifyConfig, config)
+    return recipe_or_config(classify_recipe, CLASSIFY_RECIPES, recipe, ClassifyConfig, config)

@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,6 +30,25 @@ def read_config(kind: type[V], path: Path) -> V:
         form = path.suffix[1:].upper()
         raise ConfigError(f"{path}: not readable as {form} ({error})") from error
     return kind.parse(data, where=str(path))
+
+
+def recipe_or_config(
+    find: Callable[[str], V],
+    names: Iterable[str],
+    recipe: str | None,
+    kind: type[V],
+    config: Path | None,
+) -> V:
+    """Return the recipe's configuration or the file's, whichever the user gave.
+
+    Raises:
+        ConfigError: none is given or both are; or as ``find`` and ``read_config`` raise it.
+    """
+    if recipe is not None and config is None:
+        return find(recipe)
+    if config is not None and recipe is None:
+        return read_config(kind, config)
+    raise ConfigError(f"give one of --recipe (one of {', '.join(sorted(names))}) and --config")
 
 
 def config_of(default: V, path: Path | None, sets: list[str] | None) -> V:

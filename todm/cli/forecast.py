@@ -1,11 +1,12 @@
 """``todm forecast``: train, predict, eval and export."""
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from todm.cli.options import Config, Json, MaybeDevice, MaybeOut, Out, Sets
+from todm.cli.options import Config, Json, MaybeBundle, MaybeDevice, MaybeForm, MaybeOut, Out, Sets
 
 if TYPE_CHECKING:
     from todm.core.forecast_config import ForecastConfig
@@ -80,19 +81,13 @@ def train(
 
 
 def _base(recipe: str | None, config: Path | None, horizon: int | None) -> "ForecastConfig":
-    from todm.cli.config_files import read_config
-    from todm.core.errors import ConfigError
+    from todm.cli.config_files import recipe_or_config
     from todm.core.forecast_config import ForecastConfig
     from todm.recipes.forecast import FORECAST_RECIPES, forecast_recipe
 
-    if (recipe is None) == (config is None):
-        names = ", ".join(sorted(FORECAST_RECIPES))
-        raise ConfigError(f"give one of --recipe (one of {names}) and --config")
-    if recipe is not None:
-        return forecast_recipe(recipe, horizon)
-    assert config is not None
-    read = read_config(ForecastConfig, config)
-    return read if horizon is None else read.model_copy(update={"horizon_steps": horizon})
+    find = functools.partial(forecast_recipe, horizon=horizon)
+    found = recipe_or_config(find, FORECAST_RECIPES, recipe, ForecastConfig, config)
+    return found if horizon is None else found.model_copy(update={"horizon_steps": horizon})
 
 
 @app.command("predict")
@@ -161,13 +156,8 @@ def evaluate(
 @app.command("export")
 def export(
     model: Model,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the bundle [exports/NAME].")
-    ] = None,
-    target: Annotated[
-        Literal["onnx", "executorch", "both"] | None,
-        typer.Option("--target", help="Form; by default the one of the device's runtime, or ONNX."),
-    ] = None,
+    out: MaybeBundle = None,
+    target: MaybeForm = None,
     device: MaybeDevice = None,
     as_json: Json = False,
 ) -> None:
@@ -183,13 +173,15 @@ def export(
     """
     from todm.cli.output import say_artifact
     from todm.core.profile import load_profile
+    from todm.core.target import float_targets
 
     profile = None if device is None else load_profile(device)
+    targets = float_targets(profile, target)
 
-    from todm.flows.forecast import export_to
+    from todm.export.forecast import run
 
     place = out or Path("exports") / model.resolve().name
-    artifact = export_to(model, place, target=target, profile=profile)
+    artifact = run(model, targets, place, profile=profile)
     sizes = artifact.body["bundle_bytes"]
     assert isinstance(sizes, dict)
     shown = ", ".join(f"{form} {size} B" for form, size in sizes.items())

@@ -9,6 +9,13 @@ Out = Annotated[Path, typer.Option("--out", help="Folder of the result.")]
 MaybeOut = Annotated[
     Path | None, typer.Option("--out", help="Also write a report artifact to this folder.")
 ]
+MaybeBundle = Annotated[
+    Path | None, typer.Option("--out", help="Folder of the bundle [exports/NAME].")
+]
+MaybeForm = Annotated[
+    Literal["onnx", "executorch", "both"] | None,
+    typer.Option("--target", help="Form; by default the one of the device's runtime, or ONNX."),
+]
 Corpus = Annotated[Path, typer.Option("--corpus", help="A prepared corpus.")]
 MaybeCorpus = Annotated[
     Path | None,

@@ -102,3 +102,8 @@ class ForecastConfig(Value):
             norm=self.norm,
             net=self.net,
         )
+
+    def deciding(self) -> "ForecastConfig":
+        """Return the configuration without what says only where the run takes place."""
+        where = {"threads": 0, "accelerator": "auto"}
+        return self.model_copy(update={"train": self.train.model_copy(update=where)})

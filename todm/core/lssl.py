@@ -30,7 +30,8 @@ class LSSLLayerSpec(Value):
     per_feature: bool = False
     """A and B of each feature's own instead of one for all."""
     full_t: bool = False
-    """Train all three diagonals of T, which no longer keeps A stable by construction."""
+    """Train all three diagonals of T, which no longer keeps A stable by construction: the chunk
+    form refuses an A that became unstable."""
 
     @model_validator(mode="after")
     def _choices_fit(self) -> "LSSLLayerSpec":

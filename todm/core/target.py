@@ -145,6 +145,21 @@ def targets_for(
     return tuple(target.model_copy(update={"scan_form": asked.scan_form}) for target in targets)
 
 
+def float_targets(
+    profile: DeviceProfile | None, override: Literal["onnx", "executorch", "both"] | None
+) -> tuple[ExportTarget, ...]:
+    """Return the targets of a model that is exported in float32 alone, with or without a device.
+
+    Without one the form is ONNX, unless another is asked for.
+    """
+    if profile is not None:
+        return targets_for(profile, override)
+    forms: tuple[Form, ...] = (
+        ("onnx", "executorch") if override == "both" else (override or "onnx",)
+    )
+    return tuple(target_of(form, ("fp32",)) for form in forms)
+
+
 def _defaults(form: Form, profile: DeviceProfile | None) -> tuple[PrecisionName, ...]:
     shipped: tuple[PrecisionName, ...] = () if profile is None else (profile.numeric,)
     return (*DEFAULT_PRECISIONS[form], *shipped)

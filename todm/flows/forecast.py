@@ -3,12 +3,9 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from todm.core.artifact import Artifact, load_artifact, write_artifact
-from todm.core.profile import DeviceProfile
 from todm.core.report import Report
-from todm.core.target import ExportTarget, Form, target_of, targets_for
 from todm.evaluate.forecast import (
     ForecastEvalConfig,
     evaluate,
@@ -17,7 +14,6 @@ from todm.evaluate.forecast import (
     series_of,
     table_of,
 )
-from todm.export.forecast import run as export_run
 from todm.models.forecaster_store import OpenForecaster, load_forecaster
 from todm.models.forecasting import Prediction, covered
 from todm.report.forecast_page import render
@@ -56,29 +52,6 @@ def predict_to(model: Path, data: Path | None, out: Path, *, back: bool) -> Arti
     found = rolling(opened, series) if back else [following(opened, series)]
     notes = "".join(f" {note}." for note in series.notes)
     return _write(out, opened, found, f"{_what(opened)}.{notes}", None)
-
-
-def export_to(
-    model: Path,
-    out: Path,
-    *,
-    target: Literal["onnx", "executorch", "both"] | None,
-    profile: DeviceProfile | None,
-) -> Artifact:
-    """Export a forecaster in a device's form, or another; ONNX without either.
-
-    Raises:
-        GateError: parity failed.
-        ConfigError: a network that is not exported.
-    """
-    if profile is not None:
-        targets: Sequence[ExportTarget] = targets_for(profile, target)
-    else:
-        forms: tuple[Form, ...] = (
-            ("onnx", "executorch") if target == "both" else (target or "onnx",)
-        )
-        targets = [target_of(form, ("fp32",)) for form in forms]
-    return export_run(model, targets, out, profile=profile)
 
 
 def _what(opened: OpenForecaster) -> str:

@@ -7,16 +7,17 @@ from todm.core.errors import ArtifactError, InputError
 from todm.core.forecaster_spec import ForecasterSpec
 from todm.core.model_spec import read_model_spec
 from todm.data.manifest import open_corpus
-from todm.runtimes.bundle import SPEC
+from todm.runtimes.bundle import SPEC, require_recogniser
 
 
 def corpus_of(model: Path) -> Path:
     """Return the prepared corpus that a supernet, front, subnet or bundle was made with.
 
     Raises:
-        ArtifactError: ``model`` is no artifact, or its corpus is gone.
+        ArtifactError: ``model`` is no artifact, no recogniser, or its corpus is gone.
     """
     artifact = load_artifact(model, verify=False)
+    require_recogniser(artifact)
     remembered = artifact.body.get("corpus_path")
     if not isinstance(remembered, str):
         raise ArtifactError(f"{model}: names no corpus; give --corpus")
@@ -39,7 +40,7 @@ def _same(model: Artifact, corpus: Artifact) -> None:
 
 
 def is_forecaster(model: Path) -> bool:
-    """Tell whether a model is a forecaster; the other one is a recogniser.
+    """Tell whether a model is a forecaster.
 
     Raises:
         ArtifactError: it is no artifact.

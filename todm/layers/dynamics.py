@@ -165,10 +165,19 @@ class Dynamics(nn.Module):
         heads: int | None = None,
         order: int | None = None,
     ) -> LSSLFold:
-        """Return the constants of the chunk form; made in float64, in the read-out's dtype."""
+        """Return the constants of the chunk form; made in float64, in the read-out's dtype.
+
+        Raises:
+            ConfigError: all of T trained and A became unstable: a stream has no end.
+        """
+        exact = self.exact()
+        if self.learn == "dt_a" and hasattr(self, "t_upper"):
+            with torch.no_grad():
+                for a_NN in dense_ref(exact.family()):
+                    check_stable(a_NN)
         with torch.autocast(readout.c_HMN.device.type, enabled=False):
             wide = Readout(readout.c_HMN.double(), readout.d_HM.double())
-            constants = lssl_fold(self.exact().steps(heads, order), wide, chunk_frames)
+            constants = lssl_fold(exact.steps(heads, order), wide, chunk_frames)
         return LSSLFold(*(part.to(readout.c_HMN.dtype) for part in constants))
 
     def exact(self) -> "Dynamics":

@@ -31,6 +31,19 @@ def least_windows(level: float) -> int:
     return math.ceil(level / (1.0 - level) - 1e-9)
 
 
+def check_windows(count: int, level: float) -> None:
+    """Do nothing where so many held-out windows are enough for intervals of that level.
+
+    Raises:
+        DataError: they are too few.
+    """
+    if count < least_windows(level):
+        raise DataError(
+            f"intervals at {100 * level:g} % need at least {least_windows(level)} validation "
+            f"windows, there are {count}: give a longer series, a shorter horizon or a lower level"
+        )
+
+
 def conformal_half_widths(
     y_BHC: Float[np.ndarray, "B H C"], truth_BHC: Float[np.ndarray, "B H C"], level: float
 ) -> Float[np.ndarray, "H C"]:
@@ -40,11 +53,7 @@ def conformal_half_widths(
         DataError: too few windows for the level.
     """
     count = y_BHC.shape[0]
-    if count < least_windows(level):
-        raise DataError(
-            f"intervals at {100 * level:g} % need at least {least_windows(level)} validation "
-            f"windows, there are {count}: give a longer series, a shorter horizon or a lower level"
-        )
+    check_windows(count, level)
     rank = math.ceil((count + 1) * level - 1e-9)
     errors_BHC = np.abs(y_BHC.astype(np.float64) - truth_BHC)
     return np.asarray(np.partition(errors_BHC, rank - 1, axis=0)[rank - 1])

@@ -9,18 +9,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from todm.core.artifact import Artifact, Draft, load_artifact
-from todm.core.errors import ArtifactError, DataError
+from todm.core.errors import DataError
 from todm.core.forecast_config import ForecastConfig
 from todm.core.forecaster_spec import ForecasterSpec
 from todm.data.windows import WindowBatch
 from todm.features.series_facts import FACTS, INTERVALS, PROBE, SeriesFacts
 from todm.models.forecaster import Forecaster
+from todm.models.weights import load_weights, write_weights
 
-WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 SPEC = "spec.json"
 
@@ -56,8 +55,7 @@ def write_forecaster(
     probe: WindowBatch,
 ) -> None:
     """Write everything into a draft."""
-    weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    (draft.path / WEIGHTS).write_bytes(save(weights))
+    write_weights(draft.path, model.state_dict())
     config.write_json(draft.path / CONFIG)
     model.spec.write_json(draft.path / SPEC)
     facts.write_json(draft.path / FACTS)
@@ -84,15 +82,9 @@ def load_forecaster(path: Path) -> OpenForecaster:
         ArtifactError: not a forecaster, or damaged.
     """
     artifact = load_artifact(path, "forecaster")
-    model = Forecaster(ForecasterSpec.read_json(artifact.file(SPEC)))
-    source = artifact.file(WEIGHTS)
-    try:
-        model.load_state_dict(load_file(source))
-    except (SafetensorError, RuntimeError) as error:
-        first_line = str(error).splitlines()[0]
-        raise ArtifactError(f"{source}: weights do not fit the spec ({first_line})") from error
+    spec = ForecasterSpec.read_json(artifact.file(SPEC))
     return OpenForecaster(
-        model=model.eval(),
+        model=load_weights(artifact, Forecaster(spec)),
         config=ForecastConfig.read_json(artifact.file(CONFIG)),
         facts=SeriesFacts.read_json(artifact.file(FACTS)),
         half_widths_HC=load_file(artifact.file(INTERVALS))["half_widths"].numpy(),

@@ -3,17 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-
 from todm.core.artifact import Artifact, Draft, load_artifact
 from todm.core.config import SupernetConfig
-from todm.core.errors import ArtifactError
 from todm.core.specs import SubnetSpec
 from todm.decode.tokens import TokenTable
 from todm.models.rnnt import Transducer
+from todm.models.weights import load_weights, write_weights
 
-WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 LEDGER = "ledger.json"
 SPEC = "spec.json"
@@ -46,12 +42,11 @@ class Subnet:
 def write_model(draft: Draft, model: Transducer, table: TokenTable) -> None:
     """Write weights and token table into a draft; what only training needs stays out."""
     weights = {
-        name: t.detach().cpu().contiguous()
-        for name, t in model.state_dict().items()
+        name: tensor
+        for name, tensor in model.state_dict().items()
         if not name.startswith(TRAINING_ONLY)
     }
-    # save_file writes through a temporary file that only its owner may read.
-    (draft.path / WEIGHTS).write_bytes(save(weights))
+    write_weights(draft.path, weights)
     table.write_json(draft.path / TABLE)
 
 
@@ -63,7 +58,7 @@ def load_supernet(path: Path) -> Supernet:
     """
     artifact = load_artifact(path, "supernet")
     config = SupernetConfig.read_json(artifact.file(CONFIG))
-    model = _load_weights(artifact, config.space.largest)
+    model = load_weights(artifact, Transducer(config.space.largest))
     return Supernet(model, config, TokenTable.read_json(artifact.file(TABLE)), artifact)
 
 
@@ -75,16 +70,5 @@ def load_subnet(path: Path) -> Subnet:
     """
     artifact = load_artifact(path, "subnet")
     spec = SubnetSpec.read_json(artifact.file(SPEC))
-    model = _load_weights(artifact, spec)
+    model = load_weights(artifact, Transducer(spec))
     return Subnet(model, spec, TokenTable.read_json(artifact.file(TABLE)), artifact)
-
-
-def _load_weights(artifact: Artifact, spec: SubnetSpec) -> Transducer:
-    source = artifact.file(WEIGHTS)
-    model = Transducer(spec)
-    try:
-        model.load_state_dict(load_file(source))
-    except (SafetensorError, RuntimeError) as error:
-        first_line = str(error).splitlines()[0]
-        raise ArtifactError(f"{source}: weights do not fit the spec ({first_line})") from error
-    return model.eval()

@@ -22,6 +22,9 @@ SSM_NAMES = (
 )
 """Of poles and step sizes, and of the factors of a linear state-space layer's A and B."""
 
+NEVER_CLIPPED = 1e9
+"""A ``clipping_scale`` that no gradient exceeds: plain Adam."""
+
 
 class StepOptimizer:
     """An optimizer with base rates per group and one factor for the schedule."""

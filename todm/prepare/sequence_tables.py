@@ -30,7 +30,8 @@ def read_images(
     path = source.path or find_corpus(source.corpus, corpora_dir) / f"{source.corpus}.npz"
     arrays = _read_npz(path, ("x_train", "y_train", "x_test", "y_test"))
     train_BL, test_BL = (
-        _pixels(arrays[key], source.shrink, f"{path}: {key}") for key in ("x_train", "x_test")
+        _pixels(arrays[f"x_{part}"], arrays[f"y_{part}"], source.shrink, f"{path}: x_{part}")
+        for part in ("train", "test")
     )
     if source.permuted:
         order_L = np.random.default_rng(derive_seed(seed, "permutation")).permutation(
@@ -54,7 +55,12 @@ def read_images(
     return facts, splits
 
 
-def _pixels(images_BYX: np.ndarray, shrink: int, where: str) -> np.ndarray:
+def _pixels(images_BYX: np.ndarray, labels_B: np.ndarray, shrink: int, where: str) -> np.ndarray:
+    if images_BYX.ndim != 3 or labels_B.shape != images_BYX.shape[:1]:
+        raise DataError(
+            f"{where} has shape {images_BYX.shape} and its labels {labels_B.shape}; images are "
+            "(examples, rows, columns), with one label each"
+        )
     batch, height, width = images_BYX.shape
     if height % shrink or width % shrink:
         raise DataError(f"{where}: {height} x {width} pixels do not shrink by {shrink}")
@@ -79,6 +85,11 @@ def read_table(name: str, source: TableSource) -> tuple[SequenceFacts, Splits]:
             raise DataError(
                 f"{source.path}: sequences of {split} are {splits[split][0].shape[1:]} (frames, "
                 f"inputs), those of train {x_BLI.shape[1:]}; make them alike"
+            )
+        if splits[split][1].dtype != y.dtype or splits[split][1].shape[1:] != y.shape[1:]:
+            raise DataError(
+                f"{source.path}: targets of {split} and of train must all be classes (whole "
+                "numbers, one an example), or all be as many figures"
             )
     whole = np.issubdtype(y.dtype, np.integer)
     known = sorted({int(label) for label in y}) if whole else []

@@ -6,6 +6,7 @@ from pathlib import Path
 from todm.core.artifact import Artifact, load_artifact
 from todm.core.contract import FeatureSpec, StreamContract, state_parts
 from todm.core.errors import ArtifactError
+from todm.core.model_spec import read_model_spec
 from todm.core.quantization import PrecisionName
 from todm.core.specs import SubnetSpec
 from todm.core.target import Form
@@ -94,14 +95,35 @@ def loaded_names(form: Form, precision: Precision, files: frozenset[str]) -> tup
     return (*wanted, TOKENS) if files.issuperset(wanted) else None
 
 
+_COMMANDS = {"forecaster": "todm forecast", "classifier": "todm classify"}
+"""Where the commands of other kinds of models are."""
+
+
+def require_recogniser(artifact: Artifact) -> None:
+    """Do nothing for an artifact that is a recogniser's, or of no single model.
+
+    Raises:
+        ArtifactError: it is another kind of model's.
+    """
+    if SPEC not in artifact.manifest.files:
+        return
+    kind = read_model_spec(artifact.file(SPEC)).kind
+    if kind in _COMMANDS:
+        raise ArtifactError(
+            f"{artifact.path}: holds a {kind}, which this command does not take; see "
+            f"{_COMMANDS[kind]} --help"
+        )
+
+
 def open_bundle(path: Path) -> Bundle:
     """Open a bundle and check every byte of it against its manifest.
 
     Raises:
-        ArtifactError: no bundle, or damaged.
+        ArtifactError: no bundle, damaged, or not a recogniser's.
         ConfigError: a value in it is not what this todm writes.
     """
     artifact = load_artifact(path, "bundle")
+    require_recogniser(artifact)
     contract = StreamContract.read_json(artifact.file(CONTRACT))
     spec = SubnetSpec.read_json(artifact.file(SPEC))
     table = TokenTable.read_json(artifact.file(TABLE))

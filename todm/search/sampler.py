@@ -117,12 +117,12 @@ class GenomeSampler(BaseSampler):
         genomes = [self._space.encode(child) for child in children]
         if len(children) == 1 or not done:
             return genomes[0]
-        known = [spec for spec in map(self.spec_of, done) if spec is not None]
-        model = Surrogate(
-            self._space.choices(),
-            [self._space.encode(spec) for spec in known],
-            [(trial.values[0], trial.values[1]) for trial in done],
-        )
+        known = [
+            (self._space.encode(spec), (trial.values[0], trial.values[1]))
+            for trial in done
+            if (spec := self.spec_of(trial)) is not None
+        ]
+        model = Surrogate(self._space.choices(), *zip(*known, strict=True))
         gains = [
             model.gain(genome, macs_per_audio_s(child))
             for genome, child in zip(genomes, children, strict=True)

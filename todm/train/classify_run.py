@@ -8,20 +8,18 @@ import torch
 from todm.core.artifact import Artifact, load_artifact, write_artifact
 from todm.core.classify_config import ClassifyConfig
 from todm.core.config import OptimConfig, RunConfig, ScheduleConfig
-from todm.core.errors import ArtifactError
 from todm.core.rng import derive_seed
 from todm.data.sequences import SequenceBatch, Sequences, open_sequences
 from todm.models.classifier import Classifier
-from todm.models.classifier_store import CONFIG, write_classifier
-from todm.optim.build import build_optimizer
-from todm.train.checkpoint import CHECKPOINT, TrainState
+from todm.models.classifier_store import write_classifier
+from todm.optim.build import NEVER_CLIPPED, build_optimizer
+from todm.train.checkpoint import TrainState
 from todm.train.classify import NET, ClassifyTask
 from todm.train.log import LOG
 from todm.train.loop import Loop, seeded
 from todm.train.ranks import launch, threads_each
+from todm.train.start import open_work
 
-NEVER_CLIPPED = 1e9
-"""Multiple of the median gradient norm: the paper clips nothing."""
 LEAST_STD = 1e-5
 
 
@@ -39,7 +37,7 @@ def run(config: ClassifyConfig, corpus: Path, out: Path) -> Artifact:
     """
     sequences = open_sequences(corpus)
     work = out.with_name(out.name + ".work")
-    _open_work(config, work)
+    open_work(config, work)
     task, state = train(config, sequences, work)
     return _write(config, sequences, task, state, work=work, out=out)
 
@@ -108,18 +106,6 @@ def train(
     state = loop.train()
     model.eval()
     return task, state
-
-
-def _open_work(config: ClassifyConfig, work: Path) -> None:
-    work.mkdir(parents=True, exist_ok=True)
-    if (work / CHECKPOINT).is_file() and (work / CONFIG).is_file():
-        there = ClassifyConfig.read_json(work / CONFIG)
-        if there.deciding() != config.deciding():
-            raise ArtifactError(
-                f"{work}: holds an unfinished run of another configuration; delete it or choose "
-                "another --out"
-            )
-    config.write_json(work / CONFIG)
 
 
 def _write(

@@ -9,8 +9,9 @@ evaluation are handed out. A single net's WER would stop while the others still 
 
 import math
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from todm.core.config import SupernetConfig
 from todm.core.cost import macs_per_audio_s
@@ -34,109 +35,34 @@ def watched_nets(config: SupernetConfig) -> dict[str, SubnetSpec]:
     return config.space.named() | sampled
 
 
-class Stopper(Protocol):
-    """What the training loop asks of early stopping."""
+class Stopper(ABC):
+    """What the training loop asks of early stopping: a figure, and patience while it stays."""
 
-    figure: str
+    figure: ClassVar[str]
     """Name of what it watches, in the log."""
+
+    def __init__(self, patience: int, best: float) -> None:
+        self._patience = patience
+        self._stale = 0
+        self.best = best
 
     @property
     def stopped(self) -> bool:
-        """Whether training should end."""
+        """Whether no evaluation was the best for as many as are borne."""
+        return self._stale >= self._patience
 
+    @abstractmethod
     def value(self, scores: Scores) -> float:
         """Return what it watches of an evaluation."""
 
-    def grew(self, scores: Scores) -> bool:
-        """Take an evaluation into account; tell whether it is the best so far."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint must keep."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
-
-
-class LossStopper:
-    """Judges evaluations by the loss of their only net."""
-
-    figure = "watched_loss"
-
-    def __init__(self, patience: int) -> None:
-        self._patience = patience
-        self._stale = 0
-        self.best = math.inf
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the loss has not fallen for as many evaluations as are borne."""
-        return self._stale >= self._patience
-
-    def value(self, scores: Scores) -> float:
-        """Return the loss."""
-        (figures,) = scores.values()
-        return figures["loss"]
+    @abstractmethod
+    def better(self, value: float) -> bool:
+        """Tell whether a value is better than the best so far."""
 
     def grew(self, scores: Scores) -> bool:
         """Take an evaluation into account; tell whether it is the best so far."""
         value = self.value(scores)
-        if value < self.best:
-            self.best, self._stale = value, 0
-            return True
-        self._stale += 1
-        return False
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the least loss and how long ago it was."""
-        return {"best": self.best, "stale": self._stale}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
-        self.best, self._stale = state["best"], state["stale"]
-
-
-class FrontStopper:
-    """Judges evaluations by the hypervolume of their front."""
-
-    figure = "hypervolume"
-
-    def __init__(self, macs: Mapping[str, float], patience: int) -> None:
-        self._macs = macs
-        self._patience = patience
-        self._stale = 0
-        self.best = 0.0
-
-    @classmethod
-    def of(cls, config: SupernetConfig) -> "FrontStopper | None":
-        """Return the stopper that the configuration asks for, if it does."""
-        if not config.run.early_stop_patience:
-            return None
-        macs = {name: macs_per_audio_s(spec) for name, spec in watched_nets(config).items()}
-        return cls(macs, config.run.early_stop_patience)
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the front has not grown for as many evaluations as are borne."""
-        return self._stale >= self._patience
-
-    def value(self, scores: Scores) -> float:
-        """Return the part of the box of 100 % WER and the costliest net's MACs that is dominated.
-
-        In [0, ``ROOM``]; comparable within one training only.
-        """
-        costliest = max(self._macs.values())
-        points = [(s["wer"] / 100.0, self._macs[name] / costliest) for name, s in scores.items()]
-        return hypervolume(points, (1.0, ROOM))
-
-    def grew(self, scores: Scores) -> bool:
-        """Take an evaluation into account; tell whether it is the best so far.
-
-        As long as no net recognises anything the front has not begun, and patience neither.
-        """
-        value = self.value(scores)
-        if value == self.best == 0.0:
-            return False
-        if value > self.best * (1.0 + LEAST_GROWTH):
+        if self.better(value):
             self.best, self._stale = value, 0
             return True
         self._stale += 1
@@ -149,3 +75,61 @@ class FrontStopper:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
         self.best, self._stale = state["best"], state["stale"]
+
+
+class LossStopper(Stopper):
+    """Judges evaluations by the loss of their only net."""
+
+    figure = "watched_loss"
+
+    def __init__(self, patience: int) -> None:
+        super().__init__(patience, math.inf)
+
+    def value(self, scores: Scores) -> float:
+        """Return the loss."""
+        (figures,) = scores.values()
+        return figures["loss"]
+
+    def better(self, value: float) -> bool:
+        """Tell whether the loss has fallen."""
+        return value < self.best
+
+
+class FrontStopper(Stopper):
+    """Judges evaluations by the hypervolume of their front."""
+
+    figure = "hypervolume"
+
+    def __init__(self, macs: Mapping[str, float], patience: int) -> None:
+        super().__init__(patience, 0.0)
+        self._macs = macs
+
+    @classmethod
+    def of(cls, config: SupernetConfig) -> "FrontStopper | None":
+        """Return the stopper that the configuration asks for, if it does."""
+        if not config.run.early_stop_patience:
+            return None
+        macs = {name: macs_per_audio_s(spec) for name, spec in watched_nets(config).items()}
+        return cls(macs, config.run.early_stop_patience)
+
+    def value(self, scores: Scores) -> float:
+        """Return the part of the box of 100 % WER and the costliest net's MACs that is dominated.
+
+        In [0, ``ROOM``]; comparable within one training only.
+        """
+        costliest = max(self._macs.values())
+        points = [(s["wer"] / 100.0, self._macs[name] / costliest) for name, s in scores.items()]
+        return hypervolume(points, (1.0, ROOM))
+
+    def better(self, value: float) -> bool:
+        """Tell whether the front has grown by more than ``LEAST_GROWTH``."""
+        return value > self.best * (1.0 + LEAST_GROWTH)
+
+    def grew(self, scores: Scores) -> bool:
+        """Take an evaluation into account; tell whether it is the best so far.
+
+        As long as no net recognises anything the front has not begun, and patience neither.
+        """
+        if self.best == 0.0 and self.value(scores) == 0.0:
+            return False
+        return super().grew(scores)

@@ -14,7 +14,8 @@ from todm.data.manifest import Corpus, open_corpus
 from todm.losses.backends import open_backend
 from todm.models.scoring import corpus_samples
 from todm.models.simulate import simulated
-from todm.models.store import CONFIG, WEIGHTS, Subnet, load_subnet, write_model
+from todm.models.store import CONFIG, Subnet, load_subnet, write_model
+from todm.models.weights import WEIGHTS
 from todm.optim.build import build_optimizer
 from todm.train.checkpoint import TrainState
 from todm.train.finetune import FinetuneTask, scores_of
@@ -22,6 +23,9 @@ from todm.train.log import LOG
 from todm.train.loop import Loop
 from todm.train.ranks import launch, threads_each
 from todm.train.start import open_work
+
+FOUND_WITH_OTHER_WEIGHTS = ("values", "measured", "measured_candidates", "verdicts", "search_wer")
+"""What extraction measured of the parent, and judged by it: untrue of weights that trained on."""
 
 
 def run(config: FinetuneConfig, subnet: Path, corpus: Path, out: Path) -> Artifact:
@@ -98,7 +102,7 @@ def _write(
 
 
 def _body(parent: Subnet, corpus: Corpus, task: FinetuneTask, state: TrainState) -> dict[str, Any]:
-    """Return the parent's body with the new figures, and what the training did to them."""
+    """Return what holds of the parent still, the new figures, and what the training did to them."""
     config = task.config
     samples = corpus_samples(corpus, parent.table, "dev", None)
     twin = simulated(parent.model, config.scheme)
@@ -106,8 +110,9 @@ def _body(parent: Subnet, corpus: Corpus, task: FinetuneTask, state: TrainState)
     task.model.eval()
     task.twin.eval()
     after = scores_of(config, task.model, task.twin, samples, parent.table)
+    body = parent.artifact.body
     return {
-        **parent.artifact.body,
+        **{key: body[key] for key in body if key not in FOUND_WITH_OTHER_WEIGHTS},
         "corpus_path": str(corpus.artifact.path.absolute()),
         "corpus_digest": corpus.artifact.digest,
         "split": "dev",

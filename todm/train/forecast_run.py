@@ -9,28 +9,26 @@ import torch
 from todm.core.artifact import Artifact, file_sha256, load_artifact, write_artifact
 from todm.core.config import OptimConfig, RunConfig
 from todm.core.cost_forecast import forecast_macs, forecaster_parameters
-from todm.core.errors import ArtifactError
 from todm.core.forecast_config import EpochSchedule, ForecastConfig
 from todm.core.rng import derive_seed
 from todm.data.calendar_marks import mark_names
 from todm.data.series import Series, read_series
 from todm.data.windows import Part, Windows, make_windows
 from todm.features.series_facts import Scale, SeriesFacts
-from todm.metrics.forecast import conformal_half_widths, least_windows
+from todm.metrics.forecast import check_windows, conformal_half_widths
 from todm.models.forecaster import Forecaster
-from todm.models.forecaster_store import CONFIG, write_forecaster
+from todm.models.forecaster_store import write_forecaster
 from todm.models.forecasting import forecast_windows
-from todm.optim.build import build_optimizer
-from todm.train.checkpoint import CHECKPOINT, TrainState
+from todm.optim.build import NEVER_CLIPPED, build_optimizer
+from todm.train.checkpoint import TrainState
 from todm.train.early_stop import LossStopper
 from todm.train.forecast import NET, ForecastTask
 from todm.train.log import LOG
 from todm.train.loop import Loop, seeded
 from todm.train.ranks import launch, threads_each
+from todm.train.start import open_work
 
 PROBE_WINDOWS = 32
-NEVER_CLIPPED = 1e9
-"""Multiple of the median gradient norm: plain Adam clips nothing."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +55,7 @@ def prepare(config: ForecastConfig, table: Path) -> Prepared:
         horizon_steps=config.horizon_steps,
         marks=config.marks,
     )
-    empty = windows["validation"].values_TC.new_zeros
-    if len(windows["validation"]) < least_windows(config.level):  # told before any training
-        none_BHC = empty(len(windows["validation"]), 1, 1).numpy()
-        conformal_half_widths(none_BHC, none_BHC, config.level)
+    check_windows(len(windows["validation"]), config.level)
     return Prepared(series, windows, scale, file_sha256(table))
 
 
@@ -81,7 +76,7 @@ def run(config: ForecastConfig, table: Path, out: Path) -> Artifact:
     """
     prepared = prepare(config, table)
     work = out.with_name(out.name + ".work")
-    _open_work(config, work)
+    open_work(config, work)
     task, state = train(config, prepared, work)
     return _write(config, prepared, task, state, table=table, work=work, out=out)
 
@@ -130,30 +125,12 @@ def train(
         run=place,
         fabric=fabric,
         work=work,
-        fingerprint=f"{_deciding(config).digest()}-{prepared.sha256}",
+        fingerprint=f"{config.deciding().digest()}-{prepared.sha256}",
         stopper=LossStopper(settings.patience),
     )
     state = loop.train()
     model.eval()
     return task, state
-
-
-def _deciding(config: ForecastConfig) -> ForecastConfig:
-    """Return the configuration without what says only where the run takes place."""
-    where = {"threads": 0, "accelerator": "auto"}
-    return config.model_copy(update={"train": config.train.model_copy(update=where)})
-
-
-def _open_work(config: ForecastConfig, work: Path) -> None:
-    work.mkdir(parents=True, exist_ok=True)
-    if (work / CHECKPOINT).is_file() and (work / CONFIG).is_file():
-        there = ForecastConfig.read_json(work / CONFIG)
-        if _deciding(there) != _deciding(config):
-            raise ArtifactError(
-                f"{work}: holds an unfinished run of another configuration; delete it or choose "
-                "another --out"
-            )
-    config.write_json(work / CONFIG)
 
 
 def _write(

@@ -6,9 +6,11 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from todm.core.classify_config import ClassifyConfig
 from todm.core.config import SupernetConfig
 from todm.core.errors import ArtifactError, ConfigError
 from todm.core.finetune_config import FinetuneConfig
+from todm.core.forecast_config import ForecastConfig
 from todm.core.value import differences
 from todm.decode.tokens import TokenTable
 from todm.models.rnnt import Transducer
@@ -19,8 +21,7 @@ from todm.train.checkpoint import CHECKPOINT
 MOST_NAMED = 4
 """Differences that a message names before it says how many more there are."""
 
-
-C = TypeVar("C", SupernetConfig, FinetuneConfig)
+C = TypeVar("C", SupernetConfig, FinetuneConfig, ClassifyConfig, ForecastConfig)
 
 
 def open_work(config: C, work: Path) -> None:
