@@ -25,6 +25,7 @@ from quantization_wer import Rows, deltas, heard, pooled_verdict, test_sets
 
 from todm.core.artifact import Artifact, is_complete, load_artifact
 from todm.core.errors import ConfigError, GateError
+from todm.core.profile import load_profile
 from todm.core.quality import Quality
 from todm.core.quantization import ExportConfig, GateConfig
 from todm.core.report import Measurement, Report, Verdict, environment
@@ -36,6 +37,7 @@ from todm.runtimes import Precision
 from todm.runtimes.bundle import QUALITY, SPEC, onnx_name
 
 NAME, PARTS = "quantization", ("trained", "speed")
+HOST = load_profile("this_host")
 OTHERS: tuple[Precision, ...] = ("int8_static", "int4", "fp16")
 QUICK_GATE = GateConfig(utterances=4, ranking_utterances=1, drift_s=20.0)
 QUICK_LIMIT = 4
@@ -52,11 +54,15 @@ def exported(subnet: Path, corpus: Path, out: Path, config: ExportConfig) -> tup
         if bundle.manifest.parents.get("subnet") == digest:
             return bundle, _gating(bundle)
     try:
-        bundle = export_subnet(subnet, out, target="onnx", corpus=corpus, config=config)
+        bundle = export_subnet(
+            subnet, out, target="onnx", profile=HOST, corpus=corpus, config=config
+        )
     except GateError as error:
         print(f"{out.name}: {error}", flush=True)
         loose = config.model_copy(update={"ungated": True})
-        bundle = export_subnet(subnet, out, target="onnx", corpus=corpus, config=loose)
+        bundle = export_subnet(
+            subnet, out, target="onnx", profile=HOST, corpus=corpus, config=loose
+        )
     return bundle, _gating(bundle)
 
 
