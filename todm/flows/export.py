@@ -96,7 +96,13 @@ def assurance_for(
 
 
 def stored_profile(subnet: Artifact) -> DeviceProfile:
-    """Return the profile that a subnet was extracted for."""
+    """Return the profile that a subnet was extracted for.
+
+    Raises:
+        ConfigError: it was cut for no device.
+    """
+    if PROFILE not in subnet.manifest.files:
+        raise ConfigError(f"{subnet.path}: was cut for no device; give one with --device")
     return DeviceProfile.read_json(subnet.file(PROFILE))
 
 
