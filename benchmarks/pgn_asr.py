@@ -1,13 +1,14 @@
 """Parallel gated networks in a recogniser: as predictor and as mixer, at equal cost.
 
-    python benchmarks/pgn_asr.py --corpus runs/an4 --recipe an4 --work runs/pgn_asr
+    python benchmarks/pgn_asr.py --corpus runs/an4 --recipe an4 --align SUBNET --split test
     python benchmarks/pgn_asr.py --quick
 
 The recipe's largest net is trained alone, once an arm and seed. ``reference`` is the recipe's own:
 the stateless predictor and MH-SSM. ``predictor_wN`` takes a PGN predictor that reads N tokens
 before the last one, as wide as leaves the whole net the same parameters. ``mixer_wN`` takes PGN
 mixers with a history of N frames, as many channels as leave the same MACs a second of audio. Arms
-differ from the reference in that alone. The emission delay needs a corpus with word ends.
+differ from the reference in that alone. Where a corpus has no word ends the emission delay counts
+from the forced alignment of --align.
 """
 
 import sys

@@ -15,7 +15,7 @@ from pathlib import Path
 from measuring import over_seeds
 from spine_system import write_subnet
 
-from todm.core.artifact import Artifact
+from todm.core.artifact import Artifact, load_artifact
 from todm.core.config import SupernetConfig
 from todm.core.data_config import Split
 from todm.core.errors import GateError
@@ -73,6 +73,8 @@ class Trials:
     split: Split
     """What is recognised: ``dev`` where a choice is made, ``test`` where a claim is."""
     threads: int
+    aligner: Path | None = None
+    """Whose forced alignment the delays count from; None takes the corpus's word ends."""
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -156,11 +158,14 @@ class Trials:
             lambda out: write_subnet(out, load_supernet(supernet.path), spec, self.corpus.artifact),
         )
         evaluate = EvaluateConfig(split=self.split)
+        clock = [] if self.aligner is None else [load_artifact(self.aligner).digest]
         found = book.run(
             f"{name}.{self.split}",
             "report",
-            [evaluate.to_json(), subnet.digest],
-            lambda out: run_evaluate(subnet.path, self.corpus_path, evaluate, out),
+            [evaluate.to_json(), subnet.digest, *clock],
+            lambda out: run_evaluate(
+                subnet.path, self.corpus_path, evaluate, out, aligner=self.aligner
+            ),
             silent=False,
         )
         return Report.read_json(found.file(REPORT))

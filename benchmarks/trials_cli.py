@@ -39,6 +39,8 @@ def parser(title: str, arms: Collection[str], *, seeds: Sequence[int]) -> argpar
     )
     add("--seeds", type=numbers, default=tuple(seeds), help=f"[{','.join(map(str, seeds))}]")
     add("--split", choices=("dev", "test"), default="dev", help="what is recognised [dev]")
+    add("--align", type=Path, help="a net whose forced alignment delays count from, if the corpus "
+        "has no word ends")  # fmt: skip
     add("--work", type=Path, help="folder of all trainings; a run that was cut off goes on there")
     add("--threads", type=int, default=1, help="of training [1]")
     add("--quick", action="store_true", help="a tiny trial on tones; learns nothing")
@@ -67,6 +69,7 @@ def trials_of(args: argparse.Namespace, work: Path) -> Trials:
         overrides=tuple(args.set),
         split=args.split,
         threads=args.threads,
+        aligner=args.align,
     )
 
 

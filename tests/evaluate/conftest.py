@@ -29,7 +29,8 @@ def corpus(tmp_path):
         with gzip.open(draft.path / "cuts_test.jsonl.gz", "wt", encoding="utf-8") as stream:
             for name, starts_s in BURSTS_S.items():
                 write_wav(draft.path / f"{name}.flac", fake_runtime.bursts(*starts_s))
-                custom = {"tokens": [1], "word_ends_s": [start + 0.2 for start in starts_s]}
+                tokens = [1 + (word == "TWO") for word in texts[name].split()]
+                custom = {"tokens": tokens, "word_ends_s": [start + 0.2 for start in starts_s]}
                 supervision = {"speaker": name, "text": texts[name], "custom": custom}
                 cut = {
                     "id": name,

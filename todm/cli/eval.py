@@ -21,18 +21,28 @@ def evaluate(
     max_wer: Annotated[
         float | None, typer.Option("--max-wer", help="Exit with 1 above this WER in percent.")
     ] = None,
+    align: Annotated[
+        Path | None,
+        typer.Option(
+            "--align",
+            help="Subnet or bundle of the same tokens, by default none: the emission delay counts "
+            "from its forced alignment, where a corpus does not say when words end.",
+        ),
+    ] = None,
     sets: Sets = None,
     out: MaybeOut = None,
     as_json: Json = False,
 ) -> None:
     """Measure the word error rate on a corpus.
 
-    With its parts, a bootstrap interval, and the real-time factor.
+    With its parts, a bootstrap interval, the real-time factor and, where word ends are known, the
+    emission delay.
 
     \b
     todm eval exports/rpi4 --corpus runs/fsdd
     todm eval exports/rpi4 --precision int8 --set limit=100 --set interval_by=speaker
     todm eval exports/rpi4 --max-wer 5 --out runs/rpi4_wer
+    todm eval runs/small --align runs/largest --json
     """
     from todm.cli.output import say_report
     from todm.core.overrides import apply_overrides
@@ -41,7 +51,7 @@ def evaluate(
 
     default = EvaluateConfig(split=split, runtime=runtime, precision=precision, max_wer=max_wer)
     chosen = apply_overrides(default, sets or [])
-    report = run(model, corpus or corpus_of(model), chosen, out)
+    report = run(model, corpus or corpus_of(model), chosen, out, aligner=align)
     found = {m.name: m for m in report.measurements}
     wer = found["wer"]
     figure = (

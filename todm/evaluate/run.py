@@ -2,19 +2,19 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
 from tqdm import tqdm
 
-from todm.core.artifact import write_artifact
+from todm.core.artifact import Artifact, write_artifact
 from todm.core.data_config import Split
 from todm.core.errors import DataError, GateError
 from todm.core.report import Measurement, Report, Verdict, environment
 from todm.core.value import Value
-from todm.data.manifest import Corpus, Utterance, open_corpus
+from todm.data.manifest import Utterance, open_corpus
 from todm.evaluate.source import Source, open_source
 from todm.evaluate.transcribe import timed_transcript
 from todm.evaluate.words import timed_words
@@ -57,7 +57,14 @@ class Decoded:
     delays_ms: tuple[float, ...]
 
 
-def run(model: Path, corpus: Path, config: EvaluateConfig, out: Path | None = None) -> Report:
+def run(
+    model: Path,
+    corpus: Path,
+    config: EvaluateConfig,
+    out: Path | None = None,
+    *,
+    aligner: Path | None = None,
+) -> Report:
     """Evaluate a bundle or subnet on a split of a prepared corpus.
 
     The WER is measured as devices decode: streamed in chunks, one symbol per frame, the end
@@ -69,8 +76,11 @@ def run(model: Path, corpus: Path, config: EvaluateConfig, out: Path | None = No
         corpus: A corpus artifact.
         config: What and how.
         out: Where the report artifact goes; None writes nothing.
+        aligner: A subnet or bundle whose forced alignment says when each word ends; None takes
+            the word ends of the corpus, if it has any.
 
     Raises:
+        ConfigError: the aligner has other tokens than the corpus.
         GateError: the WER is above ``config.max_wer``.
         ArtifactError: an artifact is of the wrong kind or damaged.
         DataError: the split is empty.
@@ -80,10 +90,18 @@ def run(model: Path, corpus: Path, config: EvaluateConfig, out: Path | None = No
     if not chosen:
         raise DataError(f"{corpus}: split {config.split!r} holds no utterance; choose another")
     source = open_source(model, config.runtime, config.precision, config.threads)
+    timing = None if aligner is None else open_source(aligner)
+    if timing is not None:
+        from todm.evaluate.align import with_aligned_ends  # torch: a device evaluates without
+
+        chosen = with_aligned_ends(timing, opened, chosen)
     decoded = decode(source, chosen, title=f"{model.name} {source.runtime} {config.precision}")
-    report = build_report(decoded, config)
+    report = build_report(decoded, config, clock="" if aligner is None else aligner.name)
     if out is not None:
-        _write(out, report, decoded, source=source, corpus=opened, config=config)
+        parents = {"model": source.artifact, "corpus": opened.artifact}
+        if timing is not None:
+            parents["aligner"] = timing.artifact
+        _write(out, report, decoded, source=source, parents=parents, config=config)
     _gate(report, model)
     return report
 
@@ -117,8 +135,14 @@ def _decode_one(source: Source, utterance: Utterance) -> Decoded:
     return Decoded(utterance, transcript.text, compute_s, tuple(delays_ms))
 
 
-def build_report(decoded: Sequence[Decoded], config: EvaluateConfig) -> Report:
-    """Return the figures of recognised utterances, and the verdict of the gate if there is one."""
+def build_report(decoded: Sequence[Decoded], config: EvaluateConfig, *, clock: str = "") -> Report:
+    """Return the figures of recognised utterances, and the verdict of the gate if there is one.
+
+    Args:
+        decoded: The utterances.
+        config: What the gate asks.
+        clock: Name of the recogniser whose alignment the delays are counted from, if any is.
+    """
     errors = word_errors([d.utterance.text for d in decoded], [d.hyp for d in decoded])
     by_speaker = config.interval_by == "speaker"
     groups = [d.utterance.speaker for d in decoded] if by_speaker else None
@@ -132,7 +156,7 @@ def build_report(decoded: Sequence[Decoded], config: EvaluateConfig) -> Report:
         n=errors.words,
         note=f"95 % bootstrap over {interval.units} {config.interval_by}s, {config.split} split",
     )
-    measurements = [wer, *_counts(errors), *_speed(decoded, config), *_delays(decoded)]
+    measurements = [wer, *_counts(errors), *_speed(decoded, config), *_delays(decoded, clock)]
     verdicts: tuple[Verdict, ...] = ()
     if config.max_wer is not None:
         met = errors.wer <= config.max_wer
@@ -175,12 +199,13 @@ def _speed(decoded: Sequence[Decoded], config: EvaluateConfig) -> list[Measureme
     ]
 
 
-def _delays(decoded: Sequence[Decoded]) -> list[Measurement]:
+def _delays(decoded: Sequence[Decoded], clock: str) -> list[Measurement]:
     delays_ms = [delay for d in decoded for delay in d.delays_ms]
     if not delays_ms:
         return []
     found = summarise_delays(delays_ms)
-    note = "end of the last token's frame after the spoken word's end; correct words only"
+    after = f"that of {clock}'s forced alignment" if clock else "the spoken word's end"
+    note = f"end of the last token's frame after {after}; correct words only"
     return [
         Measurement(name=f"emission_delay_ms.{name}", value=value, unit="ms", n=found.n, note=note)
         for name, value in (("median", found.median_ms), ("p95", found.p95_ms))
@@ -193,10 +218,9 @@ def _write(
     decoded: Sequence[Decoded],
     *,
     source: Source,
-    corpus: Corpus,
+    parents: Mapping[str, Artifact],
     config: EvaluateConfig,
 ) -> None:
-    parents = {"model": source.artifact, "corpus": corpus.artifact}
     with write_artifact(out, kind="report", parents=parents) as draft:
         report.write_json(draft.path / REPORT)
         with (draft.path / HYPS).open("w", encoding="utf-8") as stream:
