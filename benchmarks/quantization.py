@@ -218,7 +218,7 @@ def main() -> None:
         write(report, render("Drift over one long stream", report), out / "drift.json")
     if "speed" in parts:
         sizes = QUICK_SIZES if args.quick else SIZES
-        repeats, paced_s = (1, 1.0) if args.quick else (5, 20.0)
+        repeats, paced_s = (1, 1.0) if args.quick else (3, 10.0)
         measured, judged = measure_speed(sizes, args.work, repeats=repeats, paced_s=paced_s)
         measurements, verdicts = measurements + measured, verdicts + judged
     report = _report(measurements, verdicts)
