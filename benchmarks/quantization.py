@@ -139,6 +139,7 @@ class Run:
     def __init__(self, args: argparse.Namespace) -> None:
         self.corpora, self.nets, self.work = dict(args.corpus), dict(args.net), args.work
         self.snrs_db, self.noise, self.quick = args.snr, args.noise, args.quick
+        self.as_is = tuple(args.as_is)
         self.gate = QUICK_GATE if args.quick else GateConfig()
         odd = [net for net in self.nets if net.partition(".")[0] not in self.corpora]
         if odd:
@@ -172,7 +173,8 @@ class Run:
         opened = open_corpus(self.corpora[corpus], verify=False)
         limit = QUICK_LIMIT if self.quick else None
         found = []
-        for test in test_sets(corpus, opened, self.snrs_db, self.noise, limit):
+        noise = None if corpus in self.as_is else self.noise
+        for test in test_sets(corpus, opened, self.snrs_db, noise, limit):
             rows = heard(forms, test, self.work)  # type: ignore[arg-type]
             wer += deltas(f"{test.name}.{size}", rows)
             print(f"{test.name}.{size}: {sum(rows.words)} words", flush=True)
@@ -199,6 +201,7 @@ def main() -> None:
     add("--net", type=named_path, action="append", default=[], help="SET.SIZE=SUBNET; repeat")
     add("--noise", type=Path, help="folder of noise recordings; without it speech stays clean")
     add("--snr", type=float, nargs="*", default=[20.0, 10.0, 5.0], help="in dB [20 10 5]")
+    add("--as-is", nargs="*", default=[], help="sets that get no noise: they have their own")
     add("--work", type=Path, help="a run that was cut off goes on there [runs/quantization]")
     add("--only", nargs="+", choices=PARTS, help="writes into --work, as a run without --net does")
     add("--quick", action="store_true", help="a few utterances, a tiny net; writes into --work")
