@@ -13,13 +13,16 @@ DIGITS = {
     "points": 2,
     "ms": 2,
     "B": 0,
+    "bytes": 0,
+    "MAC": 0,
     "s": 1,
     "s/s": 4,
     "tokens": 0,
     "logit": 3,
     "MAC/s": 0,
 }
-"""Decimals by unit; plain fractions have four."""
+"""Decimals by unit; plain fractions have four, small ones three digits that count."""
+SMALL = 0.001
 
 
 def made_with(env: Environment) -> str:
@@ -32,7 +35,10 @@ def made_with(env: Environment) -> str:
 
 def number(value: float | None, unit: str) -> str:
     """Return a value with the decimals of its unit."""
-    return "" if value is None else f"{value:.{DIGITS.get(unit, 4)}f}"
+    if value is None:
+        return ""
+    small = not unit and 0 < abs(value) < SMALL
+    return f"{value:.3g}" if small else f"{value:.{DIGITS.get(unit, 4)}f}"
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

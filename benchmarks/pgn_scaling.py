@@ -15,7 +15,7 @@ One thread; the layers take turns and the least time counts.
 
 import argparse
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -35,6 +35,7 @@ SEED = 0
 NAME = "pgn_scaling"
 LENGTHS = (168, 336, 672, 1344, 2688)
 QUICK_LENGTHS = (42, 84)
+LAGS = (1, 4, 16, 64, 160, 640, 2560)
 PERIOD = 24
 FEATURES, WIDTH, HEADS, BATCH = 5, 32, 4, 4
 """Five inputs a step, as a forecast of one hourly series has."""
@@ -164,7 +165,7 @@ def gradient_norms(layer: nn.Module, length: int, lags: Sequence[int], seed: int
 
 def gradients(length: int, seeds: int) -> list[Measurement]:
     """Return gradient norms by lag of PGN and GRU at birth: medians over random weights."""
-    lags = [lag for lag in (1, 4, 16, 64, 160, 640, 2560) if lag < length]
+    lags = [lag for lag in LAGS if lag < length]
     kinds: dict[str, Callable[[], nn.Module]] = {
         "pgn": lambda: PGN(FEATURES, WIDTH, length - 1),
         "gru": lambda: Recurrent(FEATURES, WIDTH, batch_first=True),
@@ -191,9 +192,8 @@ def gradients(length: int, seeds: int) -> list[Measurement]:
     return found
 
 
-def overview(found: Sequence[Measurement], lengths: Sequence[int]) -> str:
+def overview(named: Mapping[str, Measurement], lengths: Sequence[int]) -> str:
     """Return a table of time by length and of all exponents."""
-    named = {m.name: m for m in found}
     rows = []
     for name in layers(lengths[0]):
         times = (named[f"scaling.time_ms.{name}.{length}"] for length in lengths)
@@ -202,6 +202,26 @@ def overview(found: Sequence[Measurement], lengths: Sequence[int]) -> str:
         rows.append([name, *(number(m.value, "ms") for m in times), *(f"{s:.2f}" for s in slopes)])
     headers = ["layer", *(f"ms at {n}" for n in lengths), "time ~ L^", "memory ~ L^", "MACs ~ L^"]
     return table(headers, rows)
+
+
+def gradient_table(named: Mapping[str, Measurement], length: int) -> str:
+    """Return a table of gradient norms by lag at a length."""
+    lags = [lag for lag in LAGS if f"gradient.pgn.{length}.lag_{lag}" in named]
+    rows = [
+        [name, *(number(named[f"gradient.{name}.{length}.lag_{lag}"].value, "") for lag in lags)]
+        for name in ("pgn", "gru")
+    ]
+    return table([f"gradient norm, L = {length}", *(f"lag {lag}" for lag in lags)], rows)
+
+
+def render(report: Report) -> str:
+    """Return the page."""
+    found = report.measurements
+    named = {m.name: m for m in found}
+    lengths = sorted({int(n.rpartition(".")[2]) for n in named if n.startswith("scaling.time_ms")})
+    where = f"{made_with(report.environment)} One thread, batch {BATCH}, {WIDTH} units."
+    costs, norms = overview(named, lengths), gradient_table(named, lengths[-1])
+    return page("# pgn_scaling", where, costs, norms, everything(found))
 
 
 def main() -> None:
@@ -215,10 +235,7 @@ def main() -> None:
     for length in lengths[:: max(1, len(lengths) - 1)]:
         found += gradients(length, seeds)
     report = Report(environment=environment(tuple(range(seeds))), measurements=tuple(found))
-    where = f"{made_with(report.environment)} One thread, batch {BATCH}, {WIDTH} units."
-    shown = overview(found, lengths)
-    print(shown)
-    write(report, page("# pgn_scaling", where, shown, everything(found)), report_path(args, NAME))
+    write(report, render(report), report_path(args, NAME))
 
 
 if __name__ == "__main__":

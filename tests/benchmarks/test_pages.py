@@ -2,7 +2,9 @@
 
 from functools import partial
 
+import lssl_scaling
 import pages
+import pgn_scaling
 import pytest
 import rnnt_loss
 import runtimes
@@ -16,6 +18,8 @@ import train_profile
 from todm.core.report import Measurement, Report, environment
 
 PAGES = {
+    "lssl_scaling": lssl_scaling.render,
+    "pgn_scaling": pgn_scaling.render,
     "rnnt_loss": rnnt_loss.render,
     "runtimes": runtimes.render,
     "scan_forms": scan_forms.render,
@@ -46,6 +50,15 @@ def test_figures_are_printed_by_unit_or_all_alike():
     assert pages.everything(figures, ".4g").splitlines()[2:] == [
         "| a | 1.235 | ms | 1 |  | 1 | x / y z |",
         "| b | 0.0001235 | s |  |  | 1 |  |",
+    ]
+
+
+def test_small_fractions_keep_their_digits():
+    assert [pages.number(v, "") for v in (0.0, 2.7123e-7, -0.00099, 0.5)] == [
+        "0.0000",
+        "2.71e-07",
+        "-0.00099",
+        "0.5000",
     ]
 
 
