@@ -103,8 +103,11 @@ def write_program(
         GateError: XNNPACK leaves products to portable code.
     """
     try:
-        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-        from executorch.exir import to_edge_transform_and_lower
+        with quiet_exporter():  # torchao, which both bring, tells what of CUDA it lacks
+            from executorch.backends.xnnpack.partition.xnnpack_partitioner import (
+                XnnpackPartitioner,
+            )
+            from executorch.exir import to_edge_transform_and_lower
     except ImportError as error:
         raise MissingExtraError("executorch", extra="executorch") from error
     with quiet_exporter(), torch.no_grad():
