@@ -13,6 +13,7 @@ import search_quality
 import spine_table
 import ssm_forms
 import token_identity
+import tpgn_table
 import train_profile
 
 from todm.core.report import Measurement, Report, environment
@@ -27,6 +28,7 @@ PAGES = {
     "spine": partial(spine_table.render, title="The spine"),
     "ssm_forms": ssm_forms.render,
     "token_identity": token_identity.render,
+    "tpgn": tpgn_table.render,
     "train_profile": train_profile.render,
 }
 
