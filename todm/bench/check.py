@@ -131,11 +131,13 @@ def require(report: Report, subject: Path) -> None:
 
 def lines(report: Report) -> list[str]:
     """Return one line per verdict for people."""
-    return [
-        f"{v.status.replace('_', ' '):<10}  {v.name}  "
-        f"{'-' if v.value is None else f'{v.value:.6g}'} (limit {v.limit:g} {v.unit})  {v.note}"
-        for v in report.verdicts
-    ]
+
+    def line(v: Verdict) -> str:
+        value = "-" if v.value is None else f"{v.value:.6g}"
+        limit = f"{v.limit:g} {v.unit}".strip()
+        return f"{v.status.replace('_', ' '):<10}  {v.name}  {value} (limit {limit})  {v.note}"
+
+    return [line(v) for v in report.verdicts]
 
 
 def _budgets(
