@@ -26,7 +26,7 @@ FLAGS = {
     "--scan --set --target --ungated subnet",
     "finetune": "--config --corpus --json --out --precision --set subnet",
     "transcribe": "--json --mix-down --precision --runtime --threads --times audio model",
-    "eval": "--corpus --json --max-wer --out --precision --runtime --set --split model",
+    "eval": "--align --corpus --json --max-wer --out --precision --runtime --set --split model",
     "bench": "--audio --corpus --device --json --out --set model",
     "check": "--audio --corpus --device --json --out --runtimes --set bundle",
     "release": "--data --json --language --licence --out --report bundle",

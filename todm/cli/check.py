@@ -25,10 +25,11 @@ def check(
     out: MaybeOut = None,
     as_json: Json = False,
 ) -> None:
-    """Judge a bundle's budgets, parity, accuracy record and drift, for CI.
+    """Judge a bundle's budgets, parity and drift, for CI.
 
-    Exits with 1 and the lines that fail. Without --audio or --corpus the lines that need speech
-    are not judged. The device is by default the one that the bundle was exported for.
+    And the accuracy that its export measured. Exits with 1 and the lines that fail. Without --audio
+    or --corpus the lines that need speech are not judged. The device is by default the one that the
+    bundle was exported for.
 
     With --runtimes the speech must give the same tokens in torch, ONNX Runtime, sherpa-onnx
     (Python and Node), ONNX Runtime Web, ExecuTorch and on an emulated aarch64; what is not

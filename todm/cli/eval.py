@@ -25,8 +25,8 @@ def evaluate(
         Path | None,
         typer.Option(
             "--align",
-            help="Subnet or bundle of the same tokens, by default none: the emission delay counts "
-            "from its forced alignment, where a corpus does not say when words end.",
+            help="Subnet or bundle whose forced alignment the emission delay counts from "
+            "[the word ends of the corpus, if it has any].",
         ),
     ] = None,
     sets: Sets = None,

@@ -23,11 +23,12 @@ def finetune(
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Train a subnet a few hundred steps more, so that int8 costs it less.
+    """Train a subnet further, so that int8 costs it less.
 
-    The linears compute as the device's dynamic int8 does while it trains; the result is a plain
-    subnet of the same sizes, for every command that takes one. For when an export's gate leaves
-    many layers in float32. A killed run goes on where it was when the same command is given again.
+    A few hundred steps in which the linears compute as the device's dynamic int8 does; the result
+    is a plain subnet of the same sizes, for every command that takes one. For when an export's gate
+    leaves many layers in float32. A killed run goes on where it was when the same command is given
+    again.
 
     \b
     todm finetune runs/rpi4 --out runs/rpi4_int8

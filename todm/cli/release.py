@@ -25,10 +25,10 @@ def release(
     data: Annotated[str, typer.Option("--data", help="Name of the training data.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Write a bundle's model card with its results, and a tarball for sherpa-onnx.
+    """Write a bundle's model card and a release tarball.
 
-    The folder can be pushed to the Hugging Face hub as it is. The tarball lies beside it, named as
-    sherpa-onnx names its releases.
+    The card holds the results of the reports. The folder can be pushed to the Hugging Face hub as
+    it is. The tarball lies beside it, named as sherpa-onnx names its releases.
 
     \b
     todm eval exports/rpi4 --precision int8 --out runs/rpi4.wer
