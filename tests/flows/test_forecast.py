@@ -144,7 +144,11 @@ def test_without_the_library_its_extra_is_named(
     monkeypatch.setitem(sys.modules, "statsforecast", None)
     monkeypatch.setitem(sys.modules, "statsforecast.models", None)
     with pytest.raises(MissingExtraError, match=r"todm\[baselines\]"):
-        evaluate_to(model, None, ForecastEvalConfig(), None)
+        evaluate_to(model, None, ForecastEvalConfig(library_windows=3), None)
+    report = evaluate_to(model, None, ForecastEvalConfig(), None)  # nobody asked for it
+    names = {m.name for m in report.measurements}
+    assert "seasonal_naive.mse" in names
+    assert not any(name.startswith("few.") for name in names)
 
 
 def test_another_table_of_the_kind_is_forecast(model: Path, tmp_path: Path) -> None:

@@ -128,8 +128,8 @@ def evaluate(
 ) -> None:
     """Measure errors and coverage on the test part, beside baselines.
 
-    The library's models are fitted to each of 50 evenly spaced windows;
-    --set library_windows=0 leaves them out.
+    Where statsforecast is installed, its models are fitted to each of 50 evenly spaced windows;
+    --set library_windows=N takes as many, 0 leaves them out.
 
     \b
     todm forecast eval runs/load
@@ -140,7 +140,8 @@ def evaluate(
     from todm.evaluate.forecast import ForecastEvalConfig
     from todm.flows.forecast import evaluate_to
 
-    report = evaluate_to(model, data, apply_overrides(ForecastEvalConfig(), sets or []), out)
+    config = apply_overrides(ForecastEvalConfig(), sets or [])
+    report = evaluate_to(model, data, config, out)
     v = {m.name: m for m in report.measurements}
     rows = [
         f"report  {model}  {v['forecaster.mse'].n} test windows, coverage "
@@ -150,6 +151,8 @@ def evaluate(
     for name in [key.removesuffix(".mse") for key in v if key.endswith(".mse")]:
         mse, mae = v[f"{name}.mse"], v[f"{name}.mae"]
         rows.append(f"  {name:<28}{mse.value:>10.4f}{mae.value:>10.4f}{mse.n:>9}")
+    if config.library_windows is None and not any(name.startswith("few.") for name in v):
+        rows.append("  no library's baselines: pip install 'todm[baselines]' brings them")
     say_report(report, "\n".join(rows), as_json=as_json)
 
 

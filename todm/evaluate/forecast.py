@@ -20,17 +20,20 @@ from todm.data.calendar_marks import parse_frequency
 from todm.data.series import Series, read_series
 from todm.data.series_table import import_pandas
 from todm.data.windows import Windows, as_tensors, make_windows
-from todm.evaluate.library_forecasts import library_forecast, library_models
+from todm.evaluate.library_forecasts import have_library, library_forecast, library_models
 from todm.metrics.forecast import absolute_error, coverage, seasonal_naive, squared_error
 from todm.models.forecaster_store import OpenForecaster, check_same_series
 from todm.models.forecasting import Prediction, forecast_windows
+
+LIBRARY_WINDOWS = 50
 
 
 class ForecastEvalConfig(Value):
     """How a forecaster is judged."""
 
-    library_windows: int = Field(default=50, ge=0)
-    """Evenly spaced test windows to which the library's models are fitted; 0 leaves them out."""
+    library_windows: int | None = Field(default=None, ge=0)
+    """Evenly spaced test windows to which the library's models are fitted; 0 leaves them out, None
+    takes 50 where statsforecast is installed."""
     season_steps: int | None = Field(default=None, ge=1)
     """Of the baselines; None is the period of a TPGN, else a single step."""
 
@@ -83,15 +86,18 @@ def evaluate(opened: OpenForecaster, series: Series, config: ForecastEvalConfig)
 
     Raises:
         DataError: the series is too short.
-        MissingExtraError: statsforecast is not installed and the library's models are wanted.
+        MissingExtraError: statsforecast is not installed and a number of windows is given.
     """
     windows = windows_of(opened, series)
     season = config.season_steps
     if season is None:
         season = opened.spec.net.period_steps if isinstance(opened.spec.net, TPGNSpec) else 1
     measurements = [*_own(opened, windows, season)]
-    if config.library_windows:
-        measurements += _library(opened, windows, config.library_windows, season)
+    count = config.library_windows
+    if count is None:
+        count = LIBRARY_WINDOWS if have_library() else 0
+    if count:
+        measurements += _library(opened, windows, count, season)
     return Report(environment=environment(), measurements=tuple(measurements))
 
 

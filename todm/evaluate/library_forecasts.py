@@ -4,6 +4,7 @@ A model is fitted anew to every window, so they are made for some evenly spaced 
 sees what the network sees, the window. T window, H horizon, C variates, B windows.
 """
 
+import importlib.util
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,11 @@ from todm.core.errors import MissingExtraError
 
 LARGEST_ETS_SEASON = 24
 """statsforecast's ETS takes no longer seasons; there a decomposition goes before it."""
+
+
+def have_library() -> bool:
+    """Tell whether statsforecast is installed."""
+    return importlib.util.find_spec("statsforecast") is not None
 
 
 def import_statsforecast() -> Any:
