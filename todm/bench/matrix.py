@@ -112,7 +112,7 @@ def hear(bundle: Bundle, name: str, precision: Precision, spoken: Sequence[Spoke
         model = _model(bundle, place, precision)
         taken = tuple(_sample(spoken) if place.sample else spoken)
         if place.runtime == "runner":
-            return Heard(_run(bundle, place.command(), taken), taken)
+            return Heard(_run(bundle, place.command(), precision, taken), taken)
         job = TokenJob(
             model=model.absolute(),
             runtime=place.runtime,
@@ -140,24 +140,24 @@ def _model(bundle: Bundle, place: Place, precision: Precision) -> Path:
         where = "an emulated machine" if place.sample else place.runtime
         raise _NotHeldError(f"the bundle holds {SCAN_OP}, of which {where} has no library")
     if place.runtime == "runner":
-        _runner_takes(bundle, precision)
+        _runner_takes(bundle)
     if place.runtime == "ort_web" and FEATURES not in files:
         raise _NotHeldError(f"the bundle holds no {FEATURES}; export it with --features")
     return bundle.artifact.path
 
 
-def _runner_takes(bundle: Bundle, precision: Precision) -> None:
+def _runner_takes(bundle: Bundle) -> None:
     forms = bundle.artifact.body.get("forms")
     told = forms.get("executorch") if isinstance(forms, dict) else None
-    if precision != "fp32":
-        raise _NotHeldError("the runner takes the float32 program")
     if not isinstance(told, dict) or "planned_bytes" not in told:
         raise _NotHeldError("the program holds no contract for a runner; export it anew")
 
 
-def _run(bundle: Bundle, command: Sequence[str], spoken: Sequence[Spoken]) -> Tokens:
+def _run(
+    bundle: Bundle, command: Sequence[str], precision: Precision, spoken: Sequence[Spoken]
+) -> Tokens:
     """Decode by the C++ runner, a process a recording."""
-    found = (run_runner(command, bundle, read_audio(s.audio)) for s in spoken)
+    found = (run_runner(command, bundle, read_audio(s.audio), precision=precision) for s in spoken)
     return Tokens(
         transcripts=tuple(
             transcript_of(Hypothesis(r.tokens, r.frames, ()), bundle.contract, bundle.table)

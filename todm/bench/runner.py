@@ -20,7 +20,7 @@ from todm.core.errors import ArtifactError, MissingBuildError
 from todm.core.report import Measurement
 from todm.core.value import Value
 from todm.metrics.latency import percentile
-from todm.runtimes.bundle import Bundle
+from todm.runtimes.bundle import Bundle, Precision
 from todm.runtimes.native import library_of
 
 LIMIT_S = 600.0
@@ -50,6 +50,7 @@ def run_runner(
     bundle: Bundle,
     samples_S: Float[np.ndarray, " S"],
     *,
+    precision: Precision = "fp32",
     threads: int = 1,
     features: Path | None = None,
 ) -> RunnerResult:
@@ -59,6 +60,7 @@ def run_runner(
         command: The runner, behind an emulator where there is one.
         bundle: A bundle with an ExecuTorch program.
         samples_S: The recording; it reaches the runner as 16-bit samples.
+        precision: Which of the bundle's programs.
         threads: Of XNNPACK.
         features: Where the runner writes its features, float32.
 
@@ -77,7 +79,7 @@ def run_runner(
         # Handed over as floats, loud samples would be scaled by 32767 and read by 32768.
         whole_S = np.clip(np.round(samples_S * 32768.0), -32768, 32767).astype(np.int16)
         soundfile.write(str(audio), whole_S, rate_hz, subtype="PCM_16")
-        words = [*command, str(bundle.pte_file("fp32")), str(audio), *options]
+        words = [*command, str(bundle.pte_file(precision)), str(audio), *options]
         try:
             done = subprocess.run(
                 words, capture_output=True, text=True, check=False, timeout=LIMIT_S
