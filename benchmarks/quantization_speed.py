@@ -34,8 +34,9 @@ BYTES_LIMIT, LATENCY_LIMIT, LINEARS_LIMIT, COST_LIMIT = 0.30, 0.45, 0.27, 0.001
 
 
 def random_spec(layers: int, width: int, chunk_frames: int = 8) -> SubnetSpec:
-    """Return a net of equal layers with four heads."""
-    mixer = MHSSMSpec(num_heads=4, head_dim=width // 4, state_dim=16)
+    """Return a net of equal layers with heads of at most 64 channels."""
+    heads = max(4, width // 64)
+    mixer = MHSSMSpec(num_heads=heads, head_dim=width // heads, state_dim=16)
     blocks = tuple(BlockSpec(source_layer=i, ffn_dim=4 * width, mixer=mixer) for i in range(layers))
     return SubnetSpec(
         model_dim=width,
@@ -47,7 +48,7 @@ def random_spec(layers: int, width: int, chunk_frames: int = 8) -> SubnetSpec:
     )
 
 
-SIZES = {"9m": random_spec(12, 256), "16m": random_spec(22, 256)}
+SIZES = {"9m": random_spec(12, 256), "16m": random_spec(22, 256), "36m": random_spec(12, 512)}
 QUICK_SIZES = {"quick": random_spec(1, 64)}
 
 
@@ -57,10 +58,9 @@ def random_bundle(spec: SubnetSpec, out: Path) -> Artifact:
         return load_artifact(out, "bundle", verify=False)
     torch.manual_seed(0)  # noqa: TID251 - torch's initialisers take no generator
     model, contract = Transducer(spec).eval(), contract_of(spec, "bpe")
-    for module in model.modules():  # equal tensors would be stored once
-        if isinstance(module, torch.nn.LayerNorm):
-            torch.nn.init.normal_(module.weight, 1.0, 0.05)
-            torch.nn.init.normal_(module.bias, 0.0, 0.05)
+    with torch.no_grad():
+        for weight in model.parameters():  # equal ones, as layers are born, would be stored once
+            weight.add_(0.01 * torch.randn_like(weight))
     targets = (target_of("onnx", PRECISIONS),)
     table = TokenTable(unit="bpe", symbols=(BLANK, *(f"\u2581T{i}" for i in range(VOCAB - 1))))
     with write_artifact(out, kind="bundle") as draft:
