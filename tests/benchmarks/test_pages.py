@@ -6,6 +6,7 @@ import lssl_scaling
 import pages
 import pgn_scaling
 import pytest
+import quantization
 import rnnt_loss
 import runtimes
 import scan_forms
@@ -21,6 +22,8 @@ from todm.core.report import Measurement, Report, environment
 PAGES = {
     "lssl_scaling": lssl_scaling.render,
     "pgn_scaling": pgn_scaling.render,
+    "drift": partial(quantization.render, "Drift over one long stream"),
+    "quantization": partial(quantization.render, "Quantization"),
     "rnnt_loss": rnnt_loss.render,
     "runtimes": runtimes.render,
     "scan_forms": scan_forms.render,
