@@ -21,7 +21,7 @@ import onnxruntime
 import torch
 from arguments import add_quick_and_out, report_path
 from measuring import in_turns, kept_bytes, least_time
-from pages import everything, made_with, page, write
+from pages import everything, made_with, page, table, write
 from torch import Tensor, nn
 
 from todm.core.lssl import LSSLLayerSpec
@@ -214,12 +214,43 @@ def streaming(orders: Iterable[int], folder: Path, repeats: int) -> list[Measure
     return found
 
 
+def overview(report: Report) -> str:
+    """Return tables of training by length and of the device forms by order."""
+    named = {m.name: m for m in report.measurements}
+    shapes = [n.partition("_ms.")[2] for n in named if n.startswith("scaling.lssl_dt_a_ms.")]
+    titled = {shape: f"L {shape[1:].replace('.n', ', N ')}" for shape in shapes}
+
+    def cell(name: str) -> str:
+        return f"{named[name].value:.1f}" if name in named else "-"
+
+    trained = [
+        [layer, *(cell(f"scaling.{layer}_ms.{s}") for s in shapes)]
+        for layer in ("lssl_fixed", "lssl_dt", "lssl_dt_a", "mhssm", "gru")
+    ]
+    orders = sorted({int(n.rpartition(".n")[2]) for n in named if ".stream.fold_ms." in n})
+    streamed = [
+        [
+            form,
+            *(
+                f"{named[name].value:.3f}" if name in named else "-"
+                for name in (f"scaling.stream.{form}_ms.n{order}" for order in orders)
+            ),
+        ]
+        for form in DEVICE_FORMS
+    ]
+    return "\n\n".join((
+        table(["training, ms", *titled.values()], trained),
+        table(["a chunk, ms", *(f"N {order}" for order in orders)], streamed),
+    ))  # fmt: skip
+
+
 def render(report: Report) -> str:
     """Return the page."""
     where = f"{made_with(report.environment)} One thread."
     remark = f"{FEATURES} features, batch {BATCH}; the multi-head scan has N / 2 complex modes."
     title = "# Linear state-space layers against length and order"
-    return page(title, f"{where} {remark}", everything(report.measurements, ".3f"))
+    shown = overview(report)
+    return page(title, f"{where} {remark}", shown, everything(report.measurements, ".3f"))
 
 
 def main() -> None:
