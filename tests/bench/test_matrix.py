@@ -67,6 +67,14 @@ def test_a_broken_runtime_fails(bundle):
     assert verdicts["runtimes.int8.ort_web"].status == "failed"
 
 
+def test_a_runtime_alone_is_not_compared_with_itself(bundle):
+    figures, verdicts = told(bundle, sherpa=RIGHT)
+    alone = verdicts["runtimes.fp32.sherpa"]
+    assert (alone.status, alone.value) == ("not_judged", None)
+    assert alone.note == "3 tokens; no second runtime was run to compare them with"
+    assert "runtimes.fp32.sherpa.token_match" not in figures
+
+
 def test_silence_everywhere_proves_nothing(bundle):
     nothing = Tokens(transcripts=(transcript("", ()), transcript("", ())))
     _, verdicts = told(bundle, torch_offline=nothing, ort=nothing)

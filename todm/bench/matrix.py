@@ -243,19 +243,22 @@ def _compare(heard: Mapping[str, Heard], blank_id: int) -> tuple[list[Measuremen
         if differing:
             number, mismatch = differing[0]
             note += f"; {found.spoken[number].audio.name}: {mismatch}"
-        if total:
+        if total and len(ran) > 1:
             measurements.append(
                 Measurement(
                     name=f"{label}.token_match", value=equal / total, unit="", n=total, note=note
                 )
             )
-        status = "failed" if differing else "met" if total else "not_judged"
+        judged = total and len(ran) > 1
+        if total and not judged:
+            note = f"{total} tokens; no second runtime was run to compare them with"
+        status = "failed" if differing else "met" if judged else "not_judged"
         verdicts.append(
             Verdict(
                 name=label,
                 status=status,
                 limit=0.0,
-                value=float(len(differing)) if total else None,
+                value=float(len(differing)) if judged else None,
                 unit="recordings",
                 note=note if total else "no token was heard, so none was compared",
             )
