@@ -144,6 +144,9 @@ class Run:
         odd = [net for net in self.nets if net.partition(".")[0] not in self.corpora]
         if odd:
             raise ConfigError(f"--net {odd[0]}: no --corpus {odd[0].partition('.')[0]}; give it")
+        strange = [name for name in self.as_is if name not in self.corpora]
+        if strange:
+            raise ConfigError(f"--as-is {strange[0]}: no --corpus {strange[0]}; give it")
 
     def trained(self) -> tuple[list[Measurement], list[Verdict], list[Measurement], list[Verdict]]:
         """Return the figures and verdicts of WER, then those of drift."""

@@ -8,6 +8,7 @@ import quantization_speed
 from quantization_wer import Rows, deltas, pooled_verdict
 
 from todm.core.cost import num_parameters
+from todm.core.errors import ConfigError
 from todm.core.report import Measurement, Report
 
 
@@ -29,6 +30,17 @@ def test_the_quick_form_writes_ratios_of_every_form(tmp_path, monkeypatch):
 
 def test_the_judged_sizes_are_those_that_int8_is_meant_for():
     assert all(num_parameters(s) >= 8_000_000 for s in quantization_speed.SIZES.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["--net", "b.small=net"], "--net b.small"), (["--as-is", "b"], "--as-is b")],
+)
+def test_a_set_without_a_corpus_is_told(tmp_path, monkeypatch, words, told):
+    arguments = ["quantization.py", "--corpus", "a=x", "--net", "a.small=net", *words]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--work", str(tmp_path)])
+    with pytest.raises(ConfigError, match=rf"{told}: no --corpus b; give it"):
+        quantization.main()
 
 
 def test_deltas_are_paired_and_count_net_errors():
