@@ -28,8 +28,7 @@ from todm.features.wav import read_audio
 from todm.kernels.alignment import best_path_frames
 from todm.runtimes.recogniser import StepsRecogniser
 
-ROW_FRAMES = 4096
-"""Joiner rows at a time."""
+JOINER_ROWS = 4096
 
 
 def with_aligned_ends(
@@ -80,11 +79,10 @@ def forced_frames(
         ValueError: more tokens than frames.
     """
     pred_UJ = steps.predict(_contexts(steps, tokens))
-    pairs = [(k, u) for k in range(enc_KJ.shape[0]) for u in range(len(tokens) + 1)]
-    at_N = np.asarray(pairs).reshape(-1, 2)
+    at_N = np.indices((len(enc_KJ), len(pred_UJ))).reshape(2, -1).T
     logits_NV = np.concatenate([
         steps.join(enc_KJ[rows[:, 0]], pred_UJ[rows[:, 1]])
-        for rows in np.array_split(at_N, max(1, len(at_N) // ROW_FRAMES))
+        for rows in np.array_split(at_N, max(1, len(at_N) // JOINER_ROWS))
     ])  # fmt: skip
     logits_KUV = torch.from_numpy(logits_NV).reshape(enc_KJ.shape[0], len(tokens) + 1, -1)
     log_KUV = logits_KUV.double().log_softmax(-1)
