@@ -1,6 +1,6 @@
 """What do int8, int4 and float16 cost and bring? Word errors, drift, bytes, latency.
 
-For every net (a subnet trained on a corpus): the int8 form that its accuracy gate ships, and the
+For every net (a subnet trained on a corpus): the int8 forms that its accuracy gate ships, and the
 other schemes as they are; WER differences on test speech, clean and at noise levels, each with its
 paired interval, and all sets together; the drift gate over ten minutes. For random nets of the size
 that int8 is meant for: bytes and paced latency, forms in turns. A net is called SET.SIZE, where SET
@@ -38,6 +38,7 @@ from todm.runtimes.bundle import QUALITY, SPEC, onnx_name
 
 NAME, PARTS = "quantization", ("trained", "speed")
 HOST = load_profile("this_host")
+GATED: tuple[Precision, ...] = ("int8", "int8_block")
 OTHERS: tuple[Precision, ...] = ("int8_static", "int4", "fp16")
 QUICK_GATE = GateConfig(utterances=4, ranking_utterances=1, drift_s=20.0)
 QUICK_LIMIT = 4
@@ -79,13 +80,17 @@ def forms_of(
     subnet: Path, corpus: Path, name: str, work: Path, gate: GateConfig
 ) -> dict[str, Path]:
     """Return the bundle of each precision of a net: int8 gated, the others as they are."""
-    own = ExportConfig(precisions=("int8",), gate=gate)
+    forms: dict[str, Path] = {}
+    for precision in GATED:
+        own = ExportConfig(precisions=(precision,), gate=gate)
+        shipped, said = exported(subnet, corpus, work / f"{name}.{precision}", own)
+        print(f"{name}: {said}", flush=True)
+        forms.setdefault("fp32", shipped.path)
+        forms[precision] = shipped.path
     rest = ExportConfig(precisions=OTHERS, gate=gate, ungated=True)
-    shipped, said = exported(subnet, corpus, work / f"{name}.int8", own)
-    print(f"{name}: {said}", flush=True)
     others, _ = exported(subnet, corpus, work / f"{name}.others", rest)
     present = {p: others.path for p in OTHERS if onnx_name("encoder", p) in others.manifest.files}
-    return {"fp32": shipped.path, "int8": shipped.path, **present}
+    return {**forms, **present}
 
 
 def drift_figures(name: str, bundles: Sequence[Path]) -> tuple[list[Measurement], list[Verdict]]:
@@ -116,7 +121,7 @@ def drift_figures(name: str, bundles: Sequence[Path]) -> tuple[list[Measurement]
 
 
 def size_figures(name: str, bundles: Mapping[str, Path]) -> list[Measurement]:
-    """Return bytes over float32 of every form of a trained net, and the int8 form's arithmetic."""
+    """Return bytes over float32 of every form of a trained net, and the int8 forms' arithmetic."""
     found = []
     for precision, path in bundles.items():
         if precision == "fp32":
@@ -124,12 +129,13 @@ def size_figures(name: str, bundles: Mapping[str, Path]) -> list[Measurement]:
         sizes = bundle_bytes(path)
         ratio = sizes[f"onnx.{precision}"] / sizes["onnx.fp32"]
         found.append(Measurement(name=f"{name}.{precision}.bytes_ratio", value=ratio, unit=""))
-    shipped = bundles["int8"]
-    fallbacks = Quality.read_json(shipped / QUALITY).gate[0].scheme.fallbacks
-    if not fallbacks:
-        spec = SubnetSpec.read_json(shipped / SPEC)
-        found.append(cost_gap(name, spec, bundle_bytes(shipped), shipped))
-        found.append(linears_ratio(name, shipped))
+    for precision in GATED:
+        shipped = bundles[precision]
+        scheme = Quality.read_json(shipped / QUALITY).gate[0].scheme
+        if scheme.fallbacks == type(scheme)().fallbacks:
+            spec = SubnetSpec.read_json(shipped / SPEC)
+            found.append(cost_gap(name, precision, spec, bundle_bytes(shipped), shipped))
+            found.append(linears_ratio(name, precision, shipped))
     return found
 
 
@@ -157,7 +163,7 @@ class Run:
         for net, subnet in self.nets.items():
             corpus, _, size = net.partition(".")
             forms = forms_of(subnet, self.corpora[corpus], net, self.work, self.gate)
-            paths = [self.work / f"{net}.int8", self.work / f"{net}.others"]
+            paths = [self.work / f"{net}.{bundle}" for bundle in (*GATED, "others")]
             measured, judged = drift_figures(net, paths)
             drift, drift_verdicts = drift + measured, drift_verdicts + judged
             wer += size_figures(net, forms)
@@ -167,7 +173,7 @@ class Run:
         for size, rows in pooled.items():
             together = deltas(f"pooled.{size}", rows)
             wer += together
-            verdicts += [pooled_verdict(m) for m in together if ".int8." in m.name]
+            verdicts += [pooled_verdict(m) for m in together if m.name.split(".")[2] in GATED]
         return wer, verdicts, drift, drift_verdicts
 
     def _sets(

@@ -28,7 +28,8 @@ from todm.models.rnnt import Transducer
 from todm.runtimes import Precision
 from todm.runtimes.bundle import CONTRACT, PARTS, SPEC, TABLE, TOKENS, onnx_name
 
-PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "int4", "fp16")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "int8_block", "int4", "fp16")
+JUDGED: tuple[Precision, ...] = ("int8", "int8_block")
 VOCAB = 500
 BLANK_LEAD = 1.1
 """Added to the logit of the blank, so that one frame in twenty or so has a token, as in speech."""
@@ -128,10 +129,13 @@ def _ratios(
                 + ("; slower than fp32: not chosen" if median(times) > 1 else ""),
             ),
         ]  # fmt: skip
-    return [*found, linears_ratio(name, bundle.path), cost_gap(name, spec, sizes, bundle.path)]
+    for precision in JUDGED:
+        found.append(linears_ratio(name, precision, bundle.path))
+        found.append(cost_gap(name, precision, spec, sizes, bundle.path))
+    return found
 
 
-def linears_ratio(name: str, folder: Path) -> Measurement:
+def linears_ratio(name: str, precision: Precision, folder: Path) -> Measurement:
     """Return the bytes of the int8 linears over those of the same linears in float32.
 
     What a graph stores beside its linears is the same in both forms.
@@ -139,8 +143,9 @@ def linears_ratio(name: str, folder: Path) -> Measurement:
     before, rest, after = 0, 0, 0
     for part in PARTS:
         plain = onnx.load(str(folder / onnx_name(part, "fp32"))).graph
-        narrow = onnx.load(str(folder / onnx_name(part, "int8"))).graph
+        narrow = onnx.load(str(folder / onnx_name(part, precision))).graph
         used = {n.input[1] for n in plain.node if n.op_type in ("MatMul", "Gemm")}
+        used -= {tensor.name for tensor in narrow.initializer}  # falls back
         for tensor in plain.initializer:
             if tensor.name in used and len(tensor.dims) == 2:
                 before += _bytes(tensor)
@@ -148,7 +153,7 @@ def linears_ratio(name: str, folder: Path) -> Measurement:
                 rest += _bytes(tensor)
         after += sum(map(_bytes, narrow.initializer))
     return Measurement(
-        name=f"{name}.int8.linears_ratio", value=(after - rest) / before, unit="",
+        name=f"{name}.{precision}.linears_ratio", value=(after - rest) / before, unit="",
         note="weights, scales and zero points over float32 weights",
     )  # fmt: skip
 
@@ -157,22 +162,26 @@ def _bytes(tensor: onnx.TensorProto) -> int:
     return int(onnx.numpy_helper.to_array(tensor).nbytes)
 
 
-def cost_gap(name: str, spec: SubnetSpec, sizes: Mapping[str, int], folder: Path) -> Measurement:
+def cost_gap(
+    name: str, precision: Precision, spec: SubnetSpec, sizes: Mapping[str, int], folder: Path
+) -> Measurement:
     """Return how far the int8 bundle is from the arithmetic of ``core.cost`` (tokens apart)."""
-    real = sizes["onnx.int8"] - (folder / TOKENS).stat().st_size
+    real = sizes[f"onnx.{precision}"] - (folder / TOKENS).stat().st_size
     return Measurement(
-        name=f"{name}.int8.cost_gap", value=abs(real / cost_bytes(spec, "int8") - 1.0), unit="",
+        name=f"{name}.{precision}.cost_gap", unit="",
+        value=abs(real / cost_bytes(spec, precision) - 1.0),
         note=f"{real} bytes, no layer in float32 by a gate",
     )  # fmt: skip
 
 
 def _bars(name: str, measurements: Sequence[Measurement]) -> list[Verdict]:
-    limits = {
-        f"{name}.int8.bytes_ratio": BYTES_LIMIT,
-        f"{name}.int8.latency_ratio": LATENCY_LIMIT,
-        f"{name}.int8.linears_ratio": LINEARS_LIMIT,
-        f"{name}.int8.cost_gap": COST_LIMIT,
+    bars = {
+        "bytes_ratio": BYTES_LIMIT,
+        "latency_ratio": LATENCY_LIMIT,
+        "linears_ratio": LINEARS_LIMIT,
+        "cost_gap": COST_LIMIT,
     }
+    limits = {f"{name}.{p}.{figure}": limit for p in JUDGED for figure, limit in bars.items()}
     return [
         Verdict(
             name=m.name, limit=limits[m.name], value=m.value, unit=m.unit, note=m.note,

@@ -81,7 +81,7 @@ def heard(forms: Mapping[Precision, Path], test: TestSet, work: Path) -> Rows:
     """
     digests = {p: load_artifact(path, verify=False).digest for p, path in forms.items()}
     ids = [u.id for u in test.utterances]
-    key = json.dumps([digests, test.name, ids, environment().isa])
+    key = json.dumps([digests, test.name, str(test.noise), ids, environment().isa])
     place = work / "heard" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
     if not place.is_file():
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ def test_the_quick_form_writes_ratios_of_every_form(tmp_path, monkeypatch):
     quantization.main()
     report = Report.read_json(tmp_path / "quantization.json")
     named = {m.name: m for m in report.measurements}
-    for precision in ("int8", "int4", "fp16"):
+    for precision in ("int8", "int8_block", "int4", "fp16"):
         assert 0.2 < named[f"quick.{precision}.bytes_ratio"].value < 1.0
         assert named[f"quick.{precision}.latency_ratio"].value > 0.0
     # one byte a weight, five an output channel, over four bytes a weight

@@ -23,6 +23,7 @@ from todm.core.cost_bytes import (
     graph_weight_bytes,
     linear_bytes,
     overhead_bytes,
+    stored_as,
     weight_bytes_per_audio_s,
 )
 from todm.core.mixer_specs import LSSLSpec, MHSSMSpec, PGNSpec, ScanForm
@@ -173,12 +174,13 @@ def test_other_scan_forms_hold_other_constants_and_nothing_else(seed, scan):
 def test_schemes_differ_by_the_linears_alone(form, precision):
     spec = random_spec(0)
     full, small = (sum(graph_weight_bytes(spec, p, form).values()) for p in ("fp32", precision))
-    saved = sum(linear_bytes(m, "fp32", form) - linear_bytes(m, precision, form)
+    saved = sum(linear_bytes(m, "fp32", form) - linear_bytes(m, stored_as(m, precision), form)
                 for m in linear_maps(spec))  # fmt: skip
     assert full - small == saved
     wide = LinearMap("ffn", 256, 1024)
     bits = 8 * (linear_bytes(wide, precision, form) - 4 * wide.outputs) / wide.macs
-    wanted = {"fp32": 32, "fp16": 16, "int8": 8, "int8_static": 8, "int4": 4}[precision]
+    bits_of = {"fp32": 32, "fp16": 16, "int8": 8, "int8_block": 8, "int8_static": 8, "int4": 4}
+    wanted = bits_of[precision]
     assert wanted <= bits < wanted + 1.1
 
 

@@ -9,6 +9,7 @@ from tiny_bundle import babble, random_model, unequal_spec
 from todm.core.contract import contract_of
 from todm.core.errors import ConfigError, TodmError
 from todm.core.quantization import (
+    OnnxBlockInt8,
     OnnxDynamicInt8,
     OnnxFloat16,
     OnnxInt4,
@@ -30,6 +31,7 @@ from todm.runtimes.eager import EagerSteps
 ONNX = (
     (OnnxDynamicInt8(), 0.1),
     (OnnxDynamicInt8(weight_type="QUInt8", reduce_range=True), 0.1),
+    (OnnxBlockInt8(fallbacks=()), 0.1),
     (OnnxStaticInt8(calibration_s=20.0), 0.1),
     (OnnxInt4(block_size=16), 0.5),
     (OnnxFloat16(), 2e-3),

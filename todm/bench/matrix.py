@@ -1,7 +1,7 @@
 """One transcript in every runtime: each decodes the same recordings, and torch offline decides.
 
 fp32: tokens and their frames must be equal; where they are not, the first differing frame is shown
-with the logit margins there. int8: the integer kernels round differently in every runtime and
+with the logit margins there. Quantized: the integer kernels round differently in every runtime and
 instruction set, so the word error rate of each is shown, not its tokens. What is not installed
 here, or what the bundle does not hold, was not run: ``not_judged`` with the cure, never ``met``.
 """
@@ -22,7 +22,7 @@ from todm.core.errors import (
     MissingToolError,
 )
 from todm.core.report import Measurement, Verdict
-from todm.core.target import Form
+from todm.core.target import SCHEMES_OF_FORM, Form
 from todm.decode.greedy import Hypothesis
 from todm.decode.streaming import Transcript, transcript_of
 from todm.features.wav import read_audio
@@ -195,7 +195,7 @@ def matrix(
     spoken: Sequence[Spoken],
     places: Sequence[str],
     *,
-    precisions: Sequence[Precision] = ("fp32", "int8"),
+    precisions: Sequence[Precision] | None = None,
     hear_at: Callable[[Bundle, str, Precision, Sequence[Spoken]], Heard] = hear,
 ) -> tuple[list[Measurement], list[Verdict]]:
     """Decode the recordings everywhere and compare.
@@ -204,12 +204,13 @@ def matrix(
         bundle: An open bundle.
         spoken: Recordings of speech; without texts there is no WER.
         places: Names of ``PLACES``; the first that was run in fp32 is the reference.
-        precisions: fp32 is judged by tokens, others are measured by WER.
+        precisions: fp32 is judged by tokens, others are measured by WER; None takes fp32, int8 and
+            what else the bundle holds.
         hear_at: Decodes at one place.
     """
     measurements: list[Measurement] = []
     verdicts: list[Verdict] = []
-    for precision in precisions:
+    for precision in precisions or _held(bundle):
         heard = {
             name: hear_at(bundle, name, precision, spoken)
             for name in places
@@ -223,6 +224,13 @@ def matrix(
         else:
             verdicts += [_shown(f"runtimes.{precision}.{n}", f) for n, f in heard.items()]
     return measurements, verdicts
+
+
+def _held(bundle: Bundle) -> tuple[Precision, ...]:
+    files = frozenset(bundle.artifact.manifest.files)
+    every = ((form, p) for form, precisions in SCHEMES_OF_FORM.items() for p in precisions)
+    held = (precision for form, precision in every if loaded_names(form, precision, files))
+    return tuple(dict.fromkeys(("fp32", "int8", *held)))
 
 
 def _compare(heard: Mapping[str, Heard], blank_id: int) -> tuple[list[Measurement], list[Verdict]]:

@@ -44,7 +44,7 @@ def export(
         typer.Option(
             "--precision",
             metavar="NAME",
-            help="fp32, int8, int8_static, int4 or fp16, beside fp32; may be repeated "
+            help="fp32, int8, int8_block, int8_static, int4 or fp16, beside fp32; may be repeated "
             "[int8 of ONNX, none of ExecuTorch].",
         ),
     ] = None,

@@ -40,7 +40,7 @@ Sets = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key; may be repeated."),
 ]
 Precision = Annotated[
-    Literal["fp32", "int8", "int8_static", "int4", "fp16"],
+    Literal["fp32", "int8", "int8_block", "int8_static", "int4", "fp16"],
     typer.Option("--precision", help="Numeric form of the network."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a line.")]

@@ -1,8 +1,8 @@
 """What a bundle weighs, form by form: the weights as a scheme stores them, the graph around them.
 
 Closed forms over a ``SubnetSpec``; no network is built. Schemes are taken with their default
-settings and no layer that falls back to float32. ``tokens.txt``, some ten bytes a symbol, is left
-out; extract replaces the estimate by what an export really weighs.
+settings, before the gate adds to the layers in float32. ``tokens.txt``, some ten bytes a symbol,
+is left out; extract replaces the estimate by what an export really weighs.
 """
 
 import math
@@ -12,7 +12,7 @@ from todm.core.cost import FP32_BYTES, LinearMap, chunk_s, conv_weights, linear_
 from todm.core.cost_mixers import mixer_cost
 from todm.core.cost_predictors import predictor_cost
 from todm.core.mixer_specs import LSSLSpec, MHSSMSpec, MixerSpec, PGNSpec, ScanForm
-from todm.core.quantization import OnnxInt4, PrecisionName, Xnnpack8da4w
+from todm.core.quantization import OnnxBlockInt8, OnnxInt4, PrecisionName, Xnnpack8da4w
 from todm.core.specs import SubnetSpec
 
 FP16_BYTES = 2
@@ -66,6 +66,7 @@ OVERHEAD: dict[GraphForm, Overhead] = {
         scheme={
             "fp32": (0, 0),
             "int8": (513, 612),
+            "int8_block": (181, 152),
             "int8_static": (946, 534),
             "int4": (181, 152),
             "fp16": (73, 166),
@@ -100,10 +101,10 @@ OVERHEAD: dict[GraphForm, Overhead] = {
 def linear_bytes(linear: LinearMap, precision: PrecisionName, form: GraphForm = "onnx") -> int:
     """Return the bytes of a linear map: weights, scales, zero points and the float32 bias.
 
-    Scales are float32 an output channel, or one for each group of inputs in four bits: float32 in
-    ONNX, whose last group is filled up, bfloat16 in XNNPACK. XNNPACK's zero points are all 0 and
-    not stored. Static ranges give the bias of ONNX's Gemm (all but the encoder's) scale and zero
-    point too, and XNNPACK's every bias a scale.
+    Scales are float32 an output channel, or one for each group of inputs in blocks and in four
+    bits: float32 in ONNX, whose last group is filled up, bfloat16 in XNNPACK. XNNPACK's zero points
+    are all 0 and not stored. Static ranges give the bias of ONNX's Gemm (all but the encoder's)
+    scale and zero point too, and XNNPACK's every bias a scale.
     """
     inputs, outputs, xnnpack = linear.inputs, linear.outputs, form == "executorch"
     weights, scales = inputs * outputs, FP32_BYTES * outputs
@@ -114,6 +115,9 @@ def linear_bytes(linear: LinearMap, precision: PrecisionName, form: GraphForm = 
             stored = FP16_BYTES * weights
         case "int8" | "int8_static":
             stored = weights + scales + (0 if xnnpack else outputs)
+        case "int8_block":
+            block = OnnxBlockInt8().block_size
+            stored = outputs * math.ceil(inputs / block) * (block + FP32_BYTES)
         case "int4":
             size = Xnnpack8da4w().group_size if xnnpack else OnnxInt4().block_size
             group = size // 2 + (FP16_BYTES if xnnpack else FP32_BYTES)
@@ -149,8 +153,13 @@ def graph_weight_bytes(
         "joiner": 0,
     }
     for linear in linear_maps(spec):
-        sizes[_graph_of(linear)] += linear_bytes(linear, precision, form)
+        sizes[_graph_of(linear)] += linear_bytes(linear, stored_as(linear, precision), form)
     return sizes
+
+
+def stored_as(linear: LinearMap, precision: PrecisionName) -> PrecisionName:
+    """Return what a linear map is stored in: blocks of eight bits leave the encoder's last out."""
+    return "fp32" if (linear.part, precision) == ("encoder_out", "int8_block") else precision
 
 
 def _graph_of(linear: LinearMap) -> Graph:
@@ -176,7 +185,8 @@ def overhead_bytes(
     """
     fitted = OVERHEAD[form]
     once, each = fitted.scheme[precision]
-    size = fitted.base + once + each * sum(1 for _ in linear_maps(spec))
+    taken = sum(1 for m in linear_maps(spec) if stored_as(m, precision) == precision)
+    size = fitted.base + once + each * taken
     size += fitted.extra["pgn predictor"] if spec.predictor.kind == "pgn" else 0
     for block in spec.blocks:
         kind, extras = _kinds(block.mixer, scan)

@@ -21,7 +21,7 @@ from todm.core.value import Value
 
 Form = Literal["onnx", "executorch"]
 SCHEMES_OF_FORM: dict[Form, tuple[PrecisionName, ...]] = {
-    "onnx": ("fp32", "int8", "int8_static", "int4", "fp16"),
+    "onnx": ("fp32", "int8", "int8_block", "int8_static", "int4", "fp16"),
     "executorch": ("fp32", "int8", "int8_static", "int4"),
 }
 """Every precision that a form can be exported in."""

@@ -123,6 +123,7 @@ def bundle_bytes(folder: Path) -> dict[str, int]:
 _KINDS = {
     "onnx.fp32": "float32",
     "onnx.int8": "linears int8 per channel, activations 8 bits per call, rest float32",
+    "onnx.int8_block": "linears int8 in blocks, activations int8 per row and block, rest float32",
     "onnx.int8_static": "linears int8 per channel, activations 8 bits calibrated, rest float32",
     "onnx.int4": "linears int4 in blocks (MatMulNBits), rest float32",
     "onnx.fp16": "linears float16, rest float32",

@@ -14,6 +14,7 @@ import numpy as np
 
 from todm.core.errors import TodmError
 from todm.core.quantization import (
+    OnnxBlockInt8,
     OnnxDynamicInt8,
     OnnxFloat16,
     OnnxInt4,
@@ -119,8 +120,8 @@ def quantise(
                 _dynamic(source, out, scheme, names)
             case OnnxStaticInt8():
                 _static(source, out, scheme, names, feeds)
-            case OnnxInt4():
-                _int4(source, out, scheme, names)
+            case OnnxBlockInt8() | OnnxInt4():
+                _blocks(source, out, scheme, names)
             case OnnxFloat16():
                 _float16(source, out, names)
             case _:
@@ -179,16 +180,21 @@ def _static(
     )
 
 
-def _int4(source: Path, out: Path, scheme: OnnxInt4, names: Sequence[str]) -> None:
+def _blocks(
+    source: Path, out: Path, scheme: OnnxBlockInt8 | OnnxInt4, names: Sequence[str]
+) -> None:
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
+    bits, symmetric, level = 8, True, 4
+    if isinstance(scheme, OnnxInt4):
+        bits, symmetric, level = 4, scheme.symmetric, scheme.accuracy_level
     plain = _without_gemms(source)
     quantizer = MatMulNBitsQuantizer(
         plain.model,
-        bits=4,
+        bits=bits,
         block_size=scheme.block_size,
-        is_symmetric=scheme.symmetric,
-        accuracy_level=scheme.accuracy_level or None,
+        is_symmetric=symmetric,
+        accuracy_level=level or None,
         nodes_to_exclude=[
             n.name for n in plain.model.graph.node if n.name not in _split_gemms(names)
         ],
@@ -248,7 +254,7 @@ def _check(out: Path, scheme: OnnxScheme, wanted: int) -> None:
     matrices = {t.name for t in graph.initializer if len(t.dims) == 2}
     narrow = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT16}
     match scheme:
-        case OnnxDynamicInt8() | OnnxInt4():
+        case OnnxDynamicInt8() | OnnxBlockInt8() | OnnxInt4():
             found = sum(node.op_type in INTEGER_OPS for node in graph.node)
         case OnnxStaticInt8():
             unpacked = {

@@ -26,12 +26,15 @@ from todm.runtimes.bundle import (
     QUALITY,
     TOKENS,
     Bundle,
+    Precision,
     onnx_name,
     open_bundle,
 )
 from todm.runtimes.native import needs_library
 
 TYPE = "todm"
+SHIPPED: tuple[Precision, ...] = ("fp32", "int8", "int8_block")
+"""What a release holds of a bundle's forms."""
 
 
 def run(
@@ -95,14 +98,14 @@ def tarball_name(model: str, languages: Sequence[str], day: str) -> str:
 def write_tarball(bundle: Bundle, languages: Sequence[str]) -> Path | None:
     """Write the archive of a bundle beside it.
 
-    It holds what sherpa-onnx loads (both precisions), the contract and the card; order, owner and
-    times are fixed, so that the same bundle gives the same bytes on the same day.
+    It holds what sherpa-onnx loads (the float32 and int8 forms), the contract and the card; order,
+    owner and times are fixed, so that the same bundle gives the same bytes on the same day.
 
     Returns:
         The archive; None where the bundle has no ONNX form, or one with todm's operator.
     """
     files = bundle.artifact.manifest.files
-    graphs = [onnx_name(part, precision) for precision in ("fp32", "int8") for part in PARTS]
+    graphs = [onnx_name(part, precision) for precision in SHIPPED for part in PARTS]
     wanted = [n for n in (*graphs, TOKENS, BPE_VOCAB, "contract.json", CARD) if n in files]
     if onnx_name("encoder", "fp32") not in files or needs_library(bundle, "onnx"):
         return None
