@@ -42,12 +42,17 @@ def late(fraction: float) -> tuple[str, ...]:
 
 ONE_NET = ("sandwich.smallest=0.5", "sandwich.smallest_replaces=true")
 """One smaller net a step: the smallest or a random one, by a coin."""
+EQUAL = ("sandwich.task_weight=1.0",)
+"""The smaller nets' transducer losses weigh as much as the largest net's."""
 HALF, QUARTER = ("sandwich.batch_fraction=0.5",), ("sandwich.batch_fraction=0.25",)
 
 SCHEDULES: Mapping[str, Sequence[str]] = {
     "alone": ("sandwich.num_random=0", "sandwich.smallest=0"),
     "f100": (),
+    "f065": late(0.65),
+    "f065_equal": (*late(0.65), *EQUAL),
     "f050": late(0.5),
+    "f050_equal": (*late(0.5), *EQUAL),
     "f025": late(0.25),
     "f025_decayed": ("sandwich.start_fraction=0.75", "schedule.average_fraction=0.1"),
     "f100_one": ONE_NET,
@@ -61,8 +66,9 @@ SCHEDULES: Mapping[str, Sequence[str]] = {
     "f100_two": ("sandwich.num_random=2",),
 }
 """fNNN: the sandwich in the last NNN % of the steps; one: one smaller net a step instead of two;
-half, quarter: of the batch; everyN: smaller nets in every N-th step; two: two random nets;
-decayed: the learning rate not held until the sandwich starts; alone: the largest net alone."""
+half, quarter: of the batch; equal: losses of equal weight; everyN: smaller nets in every N-th step;
+two: two random nets; decayed: the learning rate not held until the sandwich starts; alone: the
+largest net alone."""
 QUICK = ("f100", "f050_half")
 
 
