@@ -46,8 +46,8 @@ class OnnxBlockInt8(Value):
 
     A range for each row and block rounds activations less than one for the whole call. The last
     linear of the encoder stays float32: no norm follows that would even its error out, and it is
-    small (both measured: docs/log.md). ONNX Runtime multiplies so from 1.22 on (older ones refuse
-    the graph), and fast only where the CPU multiplies int8 (VNNI, dot product).
+    small (both measured: docs/log.md). Older releases of ONNX Runtime refuse the graph, and its
+    WebAssembly build, without a kernel for it, is several times slower than with dynamic int8.
     """
 
     kind: Literal["onnx_block_int8"] = "onnx_block_int8"
