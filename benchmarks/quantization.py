@@ -222,25 +222,20 @@ def main() -> None:
     partial = args.quick or args.only or not args.net
     out = args.out or (args.work if partial else RESULTS)
     parts = args.only or PARTS
+    made = environment((0,))  # before the first report changes the working tree
     measurements: list[Measurement] = []
     verdicts: list[Verdict] = []
     if "trained" in parts and args.net:
         measurements, verdicts, drift, drift_verdicts = Run(args).trained()
-        report = _report(drift, drift_verdicts)
+        report = Report(environment=made, measurements=tuple(drift), verdicts=tuple(drift_verdicts))
         write(report, render("Drift over one long stream", report), out / "drift.json")
     if "speed" in parts:
         sizes = QUICK_SIZES if args.quick else SIZES
         repeats, paced_s = (1, 1.0) if args.quick else (3, 10.0)
         measured, judged = measure_speed(sizes, args.work, repeats=repeats, paced_s=paced_s)
         measurements, verdicts = measurements + measured, verdicts + judged
-    report = _report(measurements, verdicts)
+    report = Report(environment=made, measurements=tuple(measurements), verdicts=tuple(verdicts))
     write(report, render("Quantization", report), out / f"{NAME}.json")
-
-
-def _report(measurements: Sequence[Measurement], verdicts: Sequence[Verdict]) -> Report:
-    return Report(
-        environment=environment((0,)), measurements=tuple(measurements), verdicts=tuple(verdicts)
-    )
 
 
 if __name__ == "__main__":
