@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import fake_runtime
 import pytest
 
 from todm.bench import matrix as module
@@ -58,6 +59,14 @@ def test_int8_is_measured_by_wer_and_not_by_tokens(bundle):
     assert verdicts["runtimes.int8.ort"].status == "not_judged"
     assert figures["runtimes.int8.ort.wer"].value == pytest.approx(100 / 3)
     assert "torch" not in {name.split(".")[2] for name in verdicts if ".int8." in name}
+
+
+def test_every_precision_that_the_bundle_holds_is_heard(tmp_path):
+    graphs = {f"{part}.int8_block.onnx": "graph" for part in ("encoder", "decoder", "joiner")}
+    bundle = fake_runtime.write_bundle(tmp_path / "blocks", graphs)
+    figures, verdicts = told(bundle, ort=RIGHT, ort_int8_block=WRONG)
+    assert {name.split(".")[1] for name in verdicts} == {"fp32", "int8", "int8_block"}
+    assert figures["runtimes.int8_block.ort.wer"].value == pytest.approx(100 / 3)
 
 
 def test_a_broken_runtime_fails(bundle):

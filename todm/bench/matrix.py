@@ -195,22 +195,21 @@ def matrix(
     spoken: Sequence[Spoken],
     places: Sequence[str],
     *,
-    precisions: Sequence[Precision] | None = None,
     hear_at: Callable[[Bundle, str, Precision, Sequence[Spoken]], Heard] = hear,
 ) -> tuple[list[Measurement], list[Verdict]]:
     """Decode the recordings everywhere and compare.
+
+    fp32 is judged by tokens; int8 and what else the bundle holds are measured by WER.
 
     Args:
         bundle: An open bundle.
         spoken: Recordings of speech; without texts there is no WER.
         places: Names of ``PLACES``; the first that was run in fp32 is the reference.
-        precisions: fp32 is judged by tokens, others are measured by WER; None takes fp32, int8 and
-            what else the bundle holds.
         hear_at: Decodes at one place.
     """
     measurements: list[Measurement] = []
     verdicts: list[Verdict] = []
-    for precision in precisions or _held(bundle):
+    for precision in _precisions(bundle):
         heard = {
             name: hear_at(bundle, name, precision, spoken)
             for name in places
@@ -226,7 +225,7 @@ def matrix(
     return measurements, verdicts
 
 
-def _held(bundle: Bundle) -> tuple[Precision, ...]:
+def _precisions(bundle: Bundle) -> tuple[Precision, ...]:
     files = frozenset(bundle.artifact.manifest.files)
     every = ((form, p) for form, precisions in SCHEMES_OF_FORM.items() for p in precisions)
     held = (precision for form, precision in every if loaded_names(form, precision, files))
