@@ -21,9 +21,10 @@ def test_the_quick_form_writes_ratios_of_every_form(tmp_path, monkeypatch):
     for precision in ("int8", "int8_block", "int4", "fp16"):
         assert 0.2 < named[f"quick.{precision}.bytes_ratio"].value < 1.0
         assert named[f"quick.{precision}.latency_ratio"].value > 0.0
-    # one byte a weight, five an output channel, over four bytes a weight
-    assert 0.25 < named["quick.int8.linears_ratio"].value < 0.27
-    assert named["quick.int8.cost_gap"].value < 0.01
+    # one byte a weight and five an output channel, or four a block, over four bytes a weight
+    for precision in ("int8", "int8_block"):
+        assert 0.25 < named[f"quick.{precision}.linears_ratio"].value < 0.27
+        assert named[f"quick.{precision}.cost_gap"].value < 0.01
     assert report.verdicts == ()  # far below 8 M parameters
     assert "quick.int8.bytes_ratio" in (tmp_path / "quantization.md").read_text("utf-8")
 
