@@ -27,6 +27,7 @@ from todm.core.cost_bytes import (
     weight_bytes_per_audio_s,
 )
 from todm.core.mixer_specs import LSSLSpec, MHSSMSpec, PGNSpec, ScanForm
+from todm.core.quantization import OnnxBlockInt8
 from todm.core.specs import BlockSpec, FrontSpec, PredictorSpec, SubnetSpec
 from todm.core.target import SCHEMES_OF_FORM
 from todm.export.fold import PredictorStep
@@ -182,6 +183,12 @@ def test_schemes_differ_by_the_linears_alone(form, precision):
     bits_of = {"fp32": 32, "fp16": 16, "int8": 8, "int8_block": 8, "int8_static": 8, "int4": 4}
     wanted = bits_of[precision]
     assert wanted <= bits < wanted + 1.1
+
+
+def test_what_blocks_leave_in_float32_is_what_their_scheme_says():
+    left = {m.part for m in linear_maps(random_spec(0)) if stored_as(m, "int8_block") == "fp32"}
+    assert left == {"encoder_out"}
+    assert OnnxBlockInt8().fallbacks == ("encoder.to_joiner",)  # its name in a graph
 
 
 def test_every_form_adds_overhead_by_the_layer():
