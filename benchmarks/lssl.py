@@ -7,8 +7,8 @@ best of three on dev by a third of the epochs and one seed; then three seeds, ju
 Audio at full rate is also tested with one sample in two, filtered or not, with and without the
 rule that doubles every step size.
 
-The whole costs about 11 core-hours on one thread of a shared 2-core machine (estimated: FSDD 4, the
-words 3.5 and 1 more at 16 kHz, MNIST 2). Each training lies in --work under the digest of its
+The whole costs about 6 core-hours on one thread of a shared 2-core machine (estimated: FSDD 2.5, the
+words 1.5 and 0.7 more at 16 kHz, MNIST 1.3). Each training lies in --work under the digest of its
 configuration: a run that was cut off goes on, and processes may share the work by --only TASKS.
 
     python benchmarks/lssl.py --corpus-dir FOLDER [--work runs/lssl] [--only fsdd,pmnist] [--quick]

@@ -37,7 +37,7 @@ METHODS: dict[str, SequenceMap] = {
     "mhssm": MHSSMMap(num_heads=16, head_dim=2, state_dim=16),
 }
 """``lssl`` trains A and dt; ``lssl_fixed`` and ``random`` train neither."""
-ALL = ("lssl", "lssl_fixed", "gru", "conv", "mhssm")
+ALL = ("lssl", "lssl_fixed", "mhssm", "conv", "gru")
 TWO = ALL[:2]
 TOLD = ("lssl", "lssl_fixed", "random", "mhssm")
 """Methods that a rate can be told."""
@@ -138,7 +138,7 @@ def _images(name: str, **settings: object) -> SequencesConfig:
 def _whole(small: str) -> TaskPlan:
     return TaskPlan(
         _images(f"{small}_full", num_train=6000),
-        epochs=6,
+        epochs=3,
         batch_size=50,
         methods=TWO,
         rates_of=small,
@@ -148,18 +148,18 @@ def _whole(small: str) -> TaskPlan:
 
 TASKS: dict[str, TaskPlan] = {
     "fsdd": TaskPlan(
-        sequences_recipe("fsdd_raw"), epochs=12, batch_size=16, augment=AUDIO, half_rate=True
+        sequences_recipe("fsdd_raw"), epochs=6, batch_size=16, augment=AUDIO, half_rate=True
     ),
     "fsdd_mfcc": TaskPlan(
-        sequences_recipe("fsdd_mfcc"), epochs=20, batch_size=16, augment=SHIFTED, methods=TWO
+        sequences_recipe("fsdd_mfcc"), epochs=12, batch_size=16, augment=SHIFTED, methods=TWO
     ),
-    "smnist": TaskPlan(_images("smnist", num_train=6000), epochs=10, batch_size=50),
+    "smnist": TaskPlan(_images("smnist", num_train=6000), epochs=5, batch_size=50),
     "pmnist": TaskPlan(
-        _images("pmnist", num_train=6000), epochs=10, batch_size=50, methods=(*ALL, "random")
+        _images("pmnist", num_train=6000), epochs=5, batch_size=50, methods=(*ALL, "random")
     ),
     "arabic": TaskPlan(
         sequences_recipe("arabic_raw"),
-        epochs=8,
+        epochs=4,
         batch_size=16,
         augment=AUDIO,
         rates_of="fsdd",
@@ -167,7 +167,7 @@ TASKS: dict[str, TaskPlan] = {
     ),
     "arabic_mfcc": TaskPlan(
         sequences_recipe("arabic_mfcc"),
-        epochs=20,
+        epochs=12,
         batch_size=16,
         augment=SHIFTED,
         methods=TWO,
@@ -176,7 +176,7 @@ TASKS: dict[str, TaskPlan] = {
     **{f"{small}_full": _whole(small) for small in ("smnist", "pmnist")},
     "arabic16k": TaskPlan(
         sequences_recipe("arabic_raw_16k"),
-        epochs=4,
+        epochs=3,
         batch_size=16,
         augment=AUDIO,
         methods=TWO,

@@ -15,7 +15,6 @@ from torch import Tensor
 from todm.kernels.ssm import (
     Modes,
     discretise,
-    fft_size,
     fold,
     kernel,
     powers,
@@ -193,13 +192,6 @@ def test_the_chunk_form_looks_ahead_in_its_blocks(chunk: int, block: int, dtype)
 def test_a_chunk_without_whole_blocks_is_refused() -> None:
     with pytest.raises(ValueError, match="6 frames holds no whole blocks of 4"):
         fold(make_modes(), 6, ahead_modes(), 4)
-
-
-def test_fft_size_holds_a_linear_convolution() -> None:
-    sizes = [fft_size(frames) for frames in range(1, 600)]
-    assert all(size >= 2 * frames for frames, size in enumerate(sizes, 1))
-    assert all(size < 4 * frames or size == 2 for frames, size in enumerate(sizes, 1))
-    assert all(size & (size - 1) == 0 for size in sizes)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

@@ -22,7 +22,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from todm.core.errors import ConfigError
-from todm.kernels.ssm import fft_size, toeplitz
+from todm.kernels.fourier import causal_fft
+from todm.kernels.ssm import toeplitz
 from todm.kernels.structured import Structure, structured_product, structured_solution
 
 
@@ -114,11 +115,7 @@ def lssl_conv(
     u_BTH: Float[Tensor, "B T H"], k_HMT: Float[Tensor, "H M T"]
 ) -> Float[Tensor, "B T H M"]:
     """Convolve channels that share nothing (P = 1) by FFT of length >= 2 T."""
-    frames = u_BTH.shape[1]
-    size = fft_size(frames)
-    u_BHF = torch.fft.rfft(u_BTH.transpose(1, 2).contiguous(), n=size)
-    k_HMF = torch.fft.rfft(k_HMT, n=size)
-    y_BHMT = torch.fft.irfft(u_BHF[:, :, None] * k_HMF, n=size)[..., :frames]
+    y_BHMT = causal_fft(u_BTH.transpose(1, 2)[:, :, None], k_HMT)
     return y_BHMT.permute(0, 3, 1, 2)
 
 

@@ -30,6 +30,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from todm.core.cost_mixers import TOEPLITZ_MAX_FRAMES
+from todm.kernels.fourier import causal_fft
 from todm.kernels.precision import widened, without_autocast
 
 
@@ -181,16 +182,8 @@ def ssm_fft(
     u_BTHP: Float[Tensor, "B T H P"], k_HT: Float[Tensor, "H T"]
 ) -> Float[Tensor, "B T H P"]:
     """Convolve by FFT of length >= 2 T; the training form for long inputs."""
-    frames = u_BTHP.shape[1]
-    size = fft_size(frames)
-    u_f = torch.fft.rfft(u_BTHP, n=size, dim=1)
-    k_f = torch.fft.rfft(k_HT, n=size, dim=1)
-    return torch.fft.irfft(u_f * k_f.T[None, :, :, None], n=size, dim=1)[:, :frames]
-
-
-def fft_size(frames: int) -> int:
-    """Return the power of two that holds a linear convolution of two T-frame signals."""
-    return 1 << math.ceil(math.log2(max(2, 2 * frames)))
+    y_BHPT = causal_fft(u_BTHP.permute(0, 2, 3, 1), k_HT[:, None])
+    return y_BHPT.permute(0, 3, 1, 2)
 
 
 @without_autocast
