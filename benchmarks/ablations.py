@@ -48,8 +48,9 @@ ARMS: Mapping[str, tuple[str, ...]] = {
     "distill_full_sum": ("distill.mode=full_sum",),
     "distill_one_best": ("distill.mode=one_best",),
     # (b) the sandwich's fraction and nets a step
+    "sandwich_f100": late(1.0),
+    "sandwich_f100_half_weight": late(1.0, 0.5),
     "sandwich_f050": late(0.5),
-    "sandwich_f025": late(0.25),
     "sandwich_one_net": ONE_NET,
     "sandwich_two_random": ("sandwich.num_random=2",),
     # (c) dropout; the default is adaptive by width

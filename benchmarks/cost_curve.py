@@ -26,7 +26,7 @@ from todm.report.charts import drawing, frame, legend_entry, marker, polyline, x
 from todm.report.style import CSS
 
 
-def late(fraction: float) -> tuple[str, ...]:
+def late(fraction: float, weight: float = 1.0) -> tuple[str, ...]:
     """Return the overrides of a sandwich in the last fraction of the steps.
 
     The rate is held until it starts, so that untrained slices find it undecayed, and the average
@@ -34,41 +34,42 @@ def late(fraction: float) -> tuple[str, ...]:
     rate whatever else is trained.
     """
     return (
-        f"sandwich.start_fraction={1 - fraction}",
-        f"schedule.hold_fraction={1 - fraction}",
+        f"sandwich.start_fraction={1 - fraction:g}",
+        f"sandwich.task_weight={weight:g}",
+        f"schedule.hold_fraction={1 - fraction:g}",
         f"schedule.average_fraction={min(0.25, 0.4 * fraction):g}",
     )
 
 
 ONE_NET = ("sandwich.smallest=0.5", "sandwich.smallest_replaces=true")
 """One smaller net a step: the smallest or a random one, by a coin."""
-EQUAL = ("sandwich.task_weight=1.0",)
-"""The smaller nets' transducer losses weigh as much as the largest net's."""
 HALF, QUARTER = ("sandwich.batch_fraction=0.5",), ("sandwich.batch_fraction=0.25",)
+WHOLE, SECOND_HALF = late(1.0, 0.5), late(0.5, 0.5)
 
 SCHEDULES: Mapping[str, Sequence[str]] = {
     "alone": ("sandwich.num_random=0", "sandwich.smallest=0"),
-    "f100": (),
-    "f065": late(0.65),
-    "f065_equal": (*late(0.65), *EQUAL),
-    "f050": late(0.5),
-    "f050_equal": (*late(0.5), *EQUAL),
-    "f025": late(0.25),
-    "f025_decayed": ("sandwich.start_fraction=0.75", "schedule.average_fraction=0.1"),
-    "f100_one": ONE_NET,
-    "f050_one": (*late(0.5), *ONE_NET),
-    "f100_half": HALF,
-    "f100_quarter": QUARTER,
-    "f050_half": (*late(0.5), *HALF),
-    "f100_one_half": (*ONE_NET, *HALF),
-    "f100_every2": ("sandwich.every=2",),
-    "f100_every4": ("sandwich.every=4",),
-    "f100_two": ("sandwich.num_random=2",),
+    "f100": WHOLE,
+    "f100_equal": late(1.0),
+    "f065": late(0.65, 0.5),
+    "f065_equal": late(0.65),
+    "f050": SECOND_HALF,
+    "f050_equal": late(0.5),
+    "f025": late(0.25, 0.5),
+    "f025_decayed": (*late(0.25, 0.5), "schedule.hold_fraction=0"),
+    "f100_one": (*WHOLE, *ONE_NET),
+    "f050_one": (*SECOND_HALF, *ONE_NET),
+    "f100_half": (*WHOLE, *HALF),
+    "f100_quarter": (*WHOLE, *QUARTER),
+    "f050_half": (*SECOND_HALF, *HALF),
+    "f100_one_half": (*WHOLE, *ONE_NET, *HALF),
+    "f100_every2": (*WHOLE, "sandwich.every=2"),
+    "f100_every4": (*WHOLE, "sandwich.every=4"),
+    "f100_two": (*WHOLE, "sandwich.num_random=2"),
 }
 """fNNN: the sandwich in the last NNN % of the steps; one: one smaller net a step instead of two;
-half, quarter: of the batch; equal: losses of equal weight; everyN: smaller nets in every N-th step;
-two: two random nets; decayed: the learning rate not held until the sandwich starts; alone: the
-largest net alone."""
+half, quarter: of the batch; equal: losses that weigh as much as the largest net's, not half;
+everyN: smaller nets in every N-th step; two: two random nets; decayed: the learning rate not held
+until the sandwich starts; alone: the largest net alone."""
 QUICK = ("f100", "f050_half")
 
 

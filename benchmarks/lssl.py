@@ -7,9 +7,10 @@ best of three on dev by a third of the epochs and one seed; then three seeds, ju
 Audio at full rate is also tested with one sample in two, filtered or not, with and without the
 rule that doubles every step size.
 
-The whole costs about 6 core-hours on one thread of a shared 2-core machine (estimated: FSDD 2.5, the
-words 1.5 and 0.7 more at 16 kHz, MNIST 1.3). Each training lies in --work under the digest of its
-configuration: a run that was cut off goes on, and processes may share the work by --only TASKS.
+The whole costs about 6 core-hours on one thread of a shared 2-core machine (estimated: FSDD 2.5,
+the words 1.5 and 0.7 more at 16 kHz, MNIST 1.3). Each training lies in --work under the digest of
+its configuration: a run that was cut off goes on, and processes may share the work by --only TASKS
+and --methods. A run of some tasks with --out keeps the report there for the others.
 
     python benchmarks/lssl.py --corpus-dir FOLDER [--work runs/lssl] [--only fsdd,pmnist] [--quick]
 """
@@ -24,7 +25,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from arguments import folders, names_of, told
-from lssl_plan import RATES, SEARCH_SHARE, TASKS, TOLD, TaskPlan, comparisons, quick_tasks
+from lssl_plan import METHODS, RATES, SEARCH_SHARE, TASKS, TOLD, TaskPlan, comparisons, quick_tasks
 from measuring import over_seeds
 from pages import RESULTS, everything, made_with, number, of_report, page, table, write
 from trials import DIVERGED
@@ -55,6 +56,7 @@ class Bench:
     tasks: dict[str, TaskPlan]
     seeds: tuple[int, ...]
     threads: int
+    methods: tuple[str, ...] = tuple(METHODS)
     lost: list[str] = field(default_factory=list)
     """Why figures are missing."""
 
@@ -119,7 +121,7 @@ class Bench:
         """Yield the figures of a task, method by method."""
         plan = self.tasks[task]
         data = self.sequences(plan.sequences)
-        for method in plan.methods:
+        for method in (m for m in plan.methods if m in self.methods):
             try:
                 yield from self._method(task, method, plan, data)
             except GateError as error:
@@ -170,6 +172,18 @@ def _number(model: Artifact, key: str) -> float:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+def kept(report: Path, made: Sequence[Measurement]) -> list[Measurement]:
+    """Return the figures of an earlier report that this run did not make, each with its commit."""
+    again = {m.name for m in made}
+    earlier = Report.read_json(report).measurements if report.is_file() else ()
+    pairs = zip(earlier, of_report(report), strict=True)
+    return [
+        own if report.name in own.note else sourced
+        for own, sourced in pairs
+        if own.name not in again and not own.name.startswith("scaling.")
+    ]
 
 
 def verdicts(named: dict[str, Measurement]) -> Iterator[Verdict]:
@@ -224,15 +238,18 @@ def main() -> int:
 
 def run(args: argparse.Namespace) -> None:
     """Make what is not made yet of the chosen tasks, and write the report and its page."""
-    partial = args.only is not None or args.quick or args.seeds != SEEDS
+    partial = bool(args.only or args.methods or args.quick or args.seeds != SEEDS)
     with tempfile.TemporaryDirectory(prefix="todm-lssl-") as scratch:
         work, out = folders(args, NAME, scratch, partial=partial)
         tasks = quick_tasks(work) if args.quick else TASKS
         seeds = args.seeds[:1] if args.quick else args.seeds
-        bench = Bench(work, args.corpus_dir, tasks, seeds, args.threads)
+        methods = args.methods or tuple(METHODS)
+        bench = Bench(work, args.corpus_dir, tasks, seeds, args.threads, methods)
         chosen = args.only or tuple(tasks)
         found = [m for task in chosen if task in tasks for m in bench.figures(task)]
-    if not partial:
+    if partial:
+        found += kept(out / f"{NAME}.json", found)
+    if not args.quick:
         found += of_report(RESULTS / SCALING)
     named = {m.name: m for m in found}
     report = Report(
@@ -247,7 +264,15 @@ def run(args: argparse.Namespace) -> None:
     ]
     judged = claims(tasks, named)
     print(judged)
-    text = page("# lssl", where, *bars, judged, *bench.lost, everything(report.measurements))
+    absent = [
+        f"{task}.{method}"
+        for task, plan in tasks.items()
+        for method in plan.methods
+        if f"{task}.{method}.accuracy" not in named
+    ]
+    missing = f"Not run yet: {', '.join(absent)}." if absent else ""
+    figures = everything(report.measurements)
+    text = page("# lssl", where, *bars, judged, *bench.lost, missing, figures)
     write(report, text, out / f"{NAME}.json")
 
 
@@ -262,6 +287,11 @@ def _arguments() -> argparse.Namespace:
         "--only",
         type=names_of(TASKS),
         help=f"comma-separated tasks of {', '.join(TASKS)}; writes into --work",
+    )
+    add(
+        "--methods",
+        type=names_of(METHODS),
+        help=f"comma-separated methods of {', '.join(METHODS)}; writes into --work",
     )
     add("--seeds", type=numbers, default=SEEDS, help="[0,1,2]; fewer write into --work")
     add("--threads", type=int, default=1, help="of a training [1]")

@@ -49,6 +49,22 @@ def test_the_quick_form_writes_every_kind_of_figure_and_trains_once(
     assert again.measurements == first.measurements
 
 
+def test_a_run_of_some_methods_keeps_the_other_figures_with_their_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = ("--quick", "--work", tmp_path)
+    assert run(monkeypatch, *some, "--only", "fsdd", "--methods", "conv,lssl_fixed") == 0
+    first = Report.read_json(tmp_path / "lssl.json")
+    assert "Not run yet: fsdd.lssl, fsdd.mhssm" in (tmp_path / "lssl.md").read_text("utf-8")
+    for _ in range(2):
+        assert run(monkeypatch, *some, "--only", "pmnist", "--methods", "random") == 0
+    found = {m.name: m for m in Report.read_json(tmp_path / "lssl.json").measurements}
+    assert "pmnist.random.accuracy" in found
+    for m in first.measurements:
+        assert found[m.name].value == m.value
+        assert found[m.name].note.count("lssl.json, commit") == 1
+
+
 @pytest.mark.parametrize("task", ["fsdd", "pmnist"])
 def test_methods_have_equal_parameters(task: str) -> None:
     """Within 3 %; the fixed ones lack what A, B and dt train."""

@@ -9,6 +9,7 @@ from test_loop import LineTask, StopError, make_loop, read_log
 from torch import Tensor
 
 from todm.core.config import RunConfig, ScheduleConfig
+from todm.core.overrides import apply_overrides
 from todm.recipes import recipe
 from todm.train.early_stop import ROOM, FrontStopper, watched_nets
 from todm.train.keeper import BEST
@@ -63,6 +64,25 @@ def test_patience_begins_with_the_first_net_that_recognises_something() -> None:
     assert stopper.grew(scores(99.0, 100.0))
     assert [stopper.grew(scores(100.0, 100.0)) for _ in range(2)] == [False] * 2
     assert stopper.stopped
+
+
+def test_patience_begins_when_the_smaller_nets_train() -> None:
+    """The largest net alone may stand still for as long as its part of the schedule lasts."""
+    late = ("sandwich.start_fraction=0.35", "schedule.steps=100", "run.eval_every_steps=10")
+    config = apply_overrides(recipe("fsdd", 12), [*late, "run.early_stop_patience=2"])
+    stopper = FrontStopper.of(config)
+    assert stopper is not None
+    costs = {name: {"wer": 100.0} for name in watched_nets(config)}
+    still = costs | {"largest": {"wer": 10.0}}
+    assert [stopper.grew(still) for _ in range(3)] == [True, False, False]
+    resumed = FrontStopper.of(config)
+    assert resumed is not None
+    resumed.load_state_dict(stopper.state_dict())
+    for each in (stopper, resumed):
+        assert not each.stopped
+        assert [each.grew(still), each.stopped, each.grew(still), each.stopped] == [
+            False, False, False, True,
+        ]  # fmt: skip
 
 
 def test_one_net_s_progress_keeps_the_training_going() -> None:

@@ -64,8 +64,12 @@ def train_supernet(
     """
     from todm.core.errors import ConfigError
     from todm.core.overrides import apply_overrides
+    from todm.recipes.sandwich import whole
 
-    chosen = apply_overrides(_base(recipe, config, resume, corpus, out), sets or [])
+    base = _base(recipe, config, resume, corpus, out)
+    if init is not None and recipe is not None:
+        base = whole(base)
+    chosen = apply_overrides(base, sets or [])
     if dry_run:
         if lr_range or init:
             raise ConfigError("--dry-run trains nothing; leave out --lr-range and --init")

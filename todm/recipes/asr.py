@@ -5,11 +5,11 @@ from todm.core.config import (
     LossConfig,
     OptimConfig,
     RunConfig,
-    SandwichConfig,
     ScheduleConfig,
     SupernetConfig,
 )
 from todm.core.data_config import AugmentConfig, LoaderConfig
+from todm.recipes.sandwich import LATE_SANDWICH, late
 from todm.recipes.spaces import small_space, tiny_space
 
 LIGHT_MASKS = AugmentConfig(
@@ -25,10 +25,10 @@ def fsdd(vocab_size: int) -> SupernetConfig:
         space=small_space(vocab_size),
         data=LoaderConfig(batch_size=16, augment=LIGHT_MASKS),
         loss=LossConfig(),
-        sandwich=SandwichConfig(),
+        sandwich=LATE_SANDWICH,
         distill=DistillConfig(),
         optim=OptimConfig(),
-        schedule=ScheduleConfig(steps=2500, final_fraction=0.2),
+        schedule=late(ScheduleConfig(steps=2500, final_fraction=0.2)),
         run=RunConfig(),
     )
 
@@ -43,7 +43,7 @@ def espeak_digits(vocab_size: int) -> SupernetConfig:
         update={
             "recipe": "espeak_digits",
             "data": LoaderConfig(batch_size=16, augment=augment),
-            "schedule": ScheduleConfig(steps=1200, final_fraction=0.2),
+            "schedule": late(ScheduleConfig(steps=1200, final_fraction=0.2)),
         }
     )
 
@@ -66,8 +66,8 @@ def an4(vocab_size: int) -> SupernetConfig:
             "recipe": "an4",
             "data": LoaderConfig(batch_size=16, augment=augment),
             "loss": LossConfig(topology="one_symbol"),
-            "schedule": ScheduleConfig(
-                steps=3200, eden_batches=1000, eden_epochs=25, final_fraction=0.3
+            "schedule": late(
+                ScheduleConfig(steps=3200, eden_batches=1000, eden_epochs=25, final_fraction=0.3)
             ),
         }
     )

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from todm.core.config import LossConfig, OptimConfig, RunConfig, ScheduleConfig, SupernetConfig
 from todm.core.data_config import AugmentConfig, LoaderConfig
+from todm.recipes.sandwich import LATE_SANDWICH, late
 from todm.recipes.spaces import librispeech_space
 
 NOISE_DIR = Path("musan")
@@ -45,12 +46,15 @@ def librispeech_960(vocab_size: int) -> SupernetConfig:
         data=LoaderConfig(batch_size=400, max_audio_s=20.0, max_duration_s=1200.0, augment=AUGMENT),
         loss=LossConfig(form="pruned"),
         optim=OptimConfig(lr=0.045),
-        schedule=ScheduleConfig(
-            steps=300_000,
-            warmup_steps=500,
-            eden_batches=7500,
-            eden_epochs=10.5,
-            final_fraction=0.1,
+        sandwich=LATE_SANDWICH,
+        schedule=late(
+            ScheduleConfig(
+                steps=300_000,
+                warmup_steps=500,
+                eden_batches=7500,
+                eden_epochs=10.5,
+                final_fraction=0.1,
+            )
         ),
         run=RunConfig(
             checkpoint_every_steps=1000,

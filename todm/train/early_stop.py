@@ -18,6 +18,7 @@ from todm.core.cost import macs_per_audio_s
 from todm.core.rng import derive_seed
 from todm.core.specs import SubnetSpec
 from todm.metrics.hypervolume import hypervolume
+from todm.train.sandwich import first_step
 from todm.train.task import Scores
 
 ROOM = 1.1
@@ -100,9 +101,16 @@ class FrontStopper(Stopper):
 
     figure = "hypervolume"
 
-    def __init__(self, macs: Mapping[str, float], patience: int) -> None:
+    def __init__(self, macs: Mapping[str, float], patience: int, alone: int = 0) -> None:
+        """Start with nothing seen.
+
+        Args:
+            macs: Of every watched net, by name.
+            patience: Evaluations without growth that are borne.
+            alone: Evaluations before the smaller nets train; none of them tries the patience.
+        """
         super().__init__(patience, 0.0)
-        self._macs = macs
+        self._macs, self._alone, self._seen = macs, alone, 0
 
     @classmethod
     def of(cls, config: SupernetConfig) -> "FrontStopper | None":
@@ -110,7 +118,9 @@ class FrontStopper(Stopper):
         if not config.run.early_stop_patience:
             return None
         macs = {name: macs_per_audio_s(spec) for name, spec in watched_nets(config).items()}
-        return cls(macs, config.run.early_stop_patience)
+        start = first_step(config.sandwich, config.schedule.steps)
+        alone = start // config.run.eval_every_steps
+        return cls(macs, config.run.early_stop_patience, alone)
 
     def value(self, scores: Scores) -> float:
         """Return the part of the box of 100 % WER and the costliest net's MACs that is dominated.
@@ -128,8 +138,21 @@ class FrontStopper(Stopper):
     def grew(self, scores: Scores) -> bool:
         """Take an evaluation into account; tell whether it is the best so far.
 
-        As long as no net recognises anything the front has not begun, and patience neither.
+        Patience begins when a net recognises something and the smaller ones train.
         """
+        self._seen += 1
         if self.best == 0.0 and self.value(scores) == 0.0:
             return False
-        return super().grew(scores)
+        grown = super().grew(scores)
+        if self._seen <= self._alone:
+            self._stale = 0
+        return grown
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what ``Stopper`` does, and the number of evaluations."""
+        return super().state_dict() | {"seen": self._seen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        super().load_state_dict(state)
+        self._seen = state["seen"]
