@@ -16,7 +16,6 @@ and --methods. A run of some tasks with --out keeps the report there for the oth
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -25,25 +24,25 @@ from hashlib import sha256
 from pathlib import Path
 
 from arguments import folders, names_of, told
-from lssl_plan import METHODS, RATES, SEARCH_SHARE, TASKS, TOLD, TaskPlan, comparisons, quick_tasks
+from lssl_plan import METHODS, RATES, SEARCH_SHARE, SEEDS, TASKS, TOLD, TaskPlan, quick_tasks
+from lssl_table import claims, kept, page_of, verdicts
 from measuring import over_seeds
-from pages import RESULTS, everything, made_with, number, of_report, page, table, write
+from pages import RESULTS, of_report, write
 from trials import DIVERGED
 from trials_cli import numbers
 
 from todm.core.artifact import Artifact, is_complete, load_artifact
 from todm.core.classify_config import ClassifyConfig, ClassifyEvalConfig, SequencesConfig
 from todm.core.errors import GateError
-from todm.core.report import Measurement, Report, Verdict, environment
+from todm.core.report import Measurement, Report, environment
 from todm.data.sequences import Sequences, open_sequences
 from todm.evaluate.classify import run as run_eval
 from todm.prepare.sequences import run as run_prepare
 from todm.train.classify_run import run as run_train
 
-NAME, SEEDS = "lssl", (0, 1, 2)
+NAME = "lssl"
 SCALING = "lssl_scaling.json"
-"""Whose figures a complete run takes over: one report holds all of a layer."""
-LEAST_ACCURACY, LEAST_GAIN = 80.0, 40.0
+"""Whose figures are taken over: one report holds all of a layer."""
 FULL = ClassifyEvalConfig()
 
 
@@ -174,62 +173,6 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def kept(report: Path, made: Sequence[Measurement]) -> list[Measurement]:
-    """Return the figures of an earlier report that this run did not make, each with its commit."""
-    again = {m.name for m in made}
-    earlier = Report.read_json(report).measurements if report.is_file() else ()
-    pairs = zip(earlier, of_report(report), strict=True)
-    return [
-        own if report.name in own.note else sourced
-        for own, sourced in pairs
-        if own.name not in again and not own.name.startswith("scaling.")
-    ]
-
-
-def verdicts(named: dict[str, Measurement]) -> Iterator[Verdict]:
-    """Judge the bars on FSDD, where they were measured."""
-    accuracy = named.get("fsdd.lssl.accuracy")
-    if accuracy is not None:
-        yield _bar("fsdd.lssl.accuracy", accuracy.value, LEAST_ACCURACY, "%")
-    halves = [named.get(f"fsdd.lssl.half_rate.{kind}_rule") for kind in ("with", "without")]
-    if halves[0] is not None and halves[1] is not None:
-        gain = halves[0].value - halves[1].value
-        yield _bar("fsdd.lssl.half_rate.gain", gain, LEAST_GAIN, "points")
-
-
-def _bar(name: str, value: float, limit: float, unit: str) -> Verdict:
-    return Verdict(
-        name=name,
-        status="met" if value >= limit else "failed",
-        limit=limit,
-        value=value,
-        unit=unit,
-        note="at least",
-    )
-
-
-def claims(tasks: dict[str, TaskPlan], named: dict[str, Measurement]) -> str:
-    """Return the table of claims: held where every seed above is better than every one below."""
-    rows = []
-    for said, above, below in comparisons(tasks):
-        one = named.get(above if "half_rate" in above else f"{above}.accuracy")
-        other = named.get(below if "half_rate" in below else f"{below}.accuracy")
-        if one is None or other is None or one.low is None or other.low is None:
-            continue
-        assert one.high is not None
-        assert other.high is not None
-        gain = one.value - other.value
-        if one.low > other.high or one.high < other.low:
-            sign = "holds" if gain > 0 else "the reverse"
-        else:
-            sign = f"undecided ({'+' if gain > 0 else '-'} in the mean)"
-        if one.n < len(SEEDS):
-            sign += f", {one.n} seed"
-        cells = (number(one.value, "%"), number(other.value, "%"), f"{gain:+.1f}", sign)
-        rows.append((said, *cells))
-    return table(("claim", "above %", "below %", "points", "seeds say"), rows)
-
-
 def main() -> int:
     """Read the command line and run."""
     args = _arguments()
@@ -257,23 +200,8 @@ def run(args: argparse.Namespace) -> None:
         measurements=tuple(found),
         verdicts=tuple(verdicts(named)),
     )
-    where = f"{made_with(report.environment)} Test splits; seeds {json.dumps(list(seeds))}."
-    bars = [
-        f"{v.name}: {v.value:.1f} {v.unit}, {v.note} {v.limit:g}: {v.status}."
-        for v in report.verdicts
-    ]
-    judged = claims(tasks, named)
-    print(judged)
-    absent = [
-        f"{task}.{method}"
-        for task, plan in tasks.items()
-        for method in plan.methods
-        if f"{task}.{method}.accuracy" not in named
-    ]
-    missing = f"Not run yet: {', '.join(absent)}." if absent else ""
-    figures = everything(report.measurements)
-    text = page("# lssl", where, *bars, judged, *bench.lost, missing, figures)
-    write(report, text, out / f"{NAME}.json")
+    print(claims(tasks, named))
+    write(report, page_of(report, tasks, bench.lost), out / f"{NAME}.json")
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,7 +1,7 @@
 """What ``lssl.py`` trains: its tasks, its methods, and networks of equal size."""
 
 from bisect import bisect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from todm.models.classifier import Classifier
 from todm.recipes.classify import SHIFTED, STILL, sequences_recipe
 
 RATES = (1e-3, 3e-3, 1e-2)
+SEEDS = (0, 1, 2)
 SSM_RATE = 1e-3
 SEARCH_SHARE = 3
 """The search of the learning rate takes one part in so many of the epochs."""
@@ -203,7 +204,7 @@ def quick_tasks(folder: Path) -> dict[str, TaskPlan]:
     return {"fsdd": tiny, "pmnist": again}
 
 
-def comparisons(tasks: dict[str, TaskPlan]) -> Iterator[tuple[str, str, str]]:
+def comparisons(tasks: Mapping[str, TaskPlan]) -> Iterator[tuple[str, str, str]]:
     """Yield the paper's claims: what is said, and the figures that should be above and below."""
     for task, plan in tasks.items():
         yield f"{task}: trained A and dt over fixed", f"{task}.lssl", f"{task}.lssl_fixed"

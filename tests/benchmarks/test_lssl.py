@@ -8,6 +8,7 @@ import lssl_drawing
 import pytest
 import torch
 from lssl_plan import ALL, METHODS, TASKS, comparisons, parameters
+from lssl_table import claims
 
 from todm.core.classify_config import SequenceFacts
 from todm.core.report import Measurement, Report
@@ -98,7 +99,7 @@ def test_a_claim_holds_only_where_every_seed_says_so() -> None:
         figure("pmnist.random", 60, 70),
         figure("pmnist.gru", 93, 94),
     ]
-    text = lssl.claims({"pmnist": TASKS["pmnist"]}, {m.name: m for m in figures})
+    text = claims({"pmnist": TASKS["pmnist"]}, {m.name: m for m in figures})
     rows = {line.split("|")[1].strip(): line for line in text.splitlines()[2:]}
     assert "undecided (+ in the mean)" in rows["pmnist: trained A and dt over fixed"]
     assert "holds" in rows["pmnist: LegS over random A"]
