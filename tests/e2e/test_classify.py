@@ -8,6 +8,7 @@ import pytest
 from typed import todm
 from typer.testing import CliRunner
 
+from todm.bench.step_facts import facts_of
 from todm.cli import app
 from todm.core.artifact import load_artifact
 from todm.core.classify_config import ClassifyConfig, ClassifyEvalConfig
@@ -107,9 +108,51 @@ def test_bundles_say_what_torch_says(trained: Path, folder: Path) -> None:
     assert {"classifier.onnx", "model.pte", "contract.json", "facts.json"} <= set(
         bundle.manifest.files
     )
+    # Per frame 1 -> 8 -> 8 and the layer's Toeplitz, read and write products; once 8 -> 2 outputs
+    # and the state's transition.
+    per_frame, order, width = 8 + 8 * 8, 4, 8
+    scan = 6 * 6 + 2 * 6 * order + order * order
+    assert bundle.body["macs_per_chunk"] == 6 * per_frame + width * scan + width * 2
+    assert bundle.body["params"] == load_artifact(trained, "classifier").body["params"]
 
 
-@pytest.mark.parametrize("command", ["bench", "eval", "check", "transcribe x.wav"])
+@pytest.mark.parametrize("runtime", ["ort", "executorch"])
+def test_a_bundle_is_measured_by_chunks(
+    trained: Path, folder: Path, runtime: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("executorch")
+    out = folder / f"measured_{runtime}"
+    arguments = (trained, "--target", "both", "--chunk", 6, "--out", out)
+    assert todm("classify", "export", *arguments) == 0
+    capsys.readouterr()
+    few = ("--set", "steps=9", "--set", "repeats=1", "--set", f"runtime={runtime}", "--json")
+    assert todm("bench", out, "--device", "this_host", *few) == 0
+    report = json.loads(capsys.readouterr().out)
+    found = {m["name"]: m for m in report["measurements"]}
+    assert found["latency_ms.p50"]["n"] == 9
+    macs = load_artifact(out, "bundle").body["macs_per_chunk"]
+    assert found["macs_per_chunk"]["value"] == macs
+    # The recipe's rate: 125 Hz
+    assert found["macs_per_series_s"]["value"] == pytest.approx(macs * 125.0 / 6)
+    assert found["rtf"]["value"] < 1.0
+    status = {v["name"]: v["status"] for v in report["verdicts"]}
+    assert status["bundle_bytes"] == status["chunk_latency_p95_ms"] == "met"
+    assert todm("bench", out, "--audio", "x.wav") == 2
+    assert "is measured without speech" in capsys.readouterr().err
+
+
+def test_a_bundle_without_a_rate_has_no_rtf(trained: Path, folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    assert todm("classify", "export", trained, "--out", tmp_path / "bundle") == 0
+    bundle = load_artifact(tmp_path / "bundle", "bundle")
+    facts = json.loads(bundle.file("facts.json").read_text("utf-8"))
+    bundle.file("facts.json").write_text(json.dumps(facts | {"frame_rate_hz": None}), "utf-8")
+    names = {m.name for m in facts_of(bundle).measurements()}
+    assert names == {"params", "macs_per_chunk"}
+
+
+@pytest.mark.parametrize("command", ["eval", "check", "transcribe x.wav"])
 def test_commands_of_speech_say_that_they_take_no_classifier(
     trained: Path, folder: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -103,11 +103,11 @@ def test_a_bundle_is_exported_and_measured(
     assert todm("forecast", "export", trained, "--device", "this_host", "--out", out) == 0
     assert (out / "profile.json").is_file()
     capsys.readouterr()
-    few = ("--set", "forecasts=2", "--set", "repeats=1")
+    few = ("--set", "steps=2", "--set", "repeats=1")
     assert todm("bench", out, "--device", "this_host", *few) == 0
     assert "ms per forecast" in capsys.readouterr().out
     assert todm("bench", out, "--audio", "x.wav", *few) == 2
-    assert "a forecaster needs no speech" in capsys.readouterr().err
+    assert "is measured without speech" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from todm.bench.forecast import ForecastBenchConfig
-from todm.bench.forecast import run as bench
+from todm.bench.steps import StepBenchConfig
+from todm.bench.steps import run as bench
 from todm.core.artifact import load_artifact
 from todm.core.errors import ArtifactError, ConfigError, DataError, GateError, MissingExtraError
 from todm.core.forecast_config import ForecastConfig, ForecastTraining, SeriesConfig
@@ -213,7 +213,7 @@ def test_the_gru_is_not_exported(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("runtime", ["ort", "executorch"])
 def test_bench_judges_the_device_s_budgets(bundle: Path, runtime: str) -> None:
-    config = ForecastBenchConfig(runtime=runtime, forecasts=5, repeats=1)
+    config = StepBenchConfig(runtime=runtime, steps=5, repeats=1)
     report = bench(bundle, config, profile=load_profile("this_host"))
     found = {m.name: m for m in report.measurements}
     assert found["latency_ms.p50"].n == 5
@@ -226,9 +226,9 @@ def test_bench_judges_the_device_s_budgets(bundle: Path, runtime: str) -> None:
 def test_bench_of_a_form_that_is_not_there(model: Path, tmp_path: Path) -> None:
     export_module.run(model, float_targets(None, "onnx"), tmp_path / "bundle")
     with pytest.raises(ArtifactError, match="no executorch form"):
-        bench(tmp_path / "bundle", ForecastBenchConfig(runtime="executorch"))
+        bench(tmp_path / "bundle", StepBenchConfig(runtime="executorch"))
     with pytest.raises(ArtifactError, match=r"runs in ort, executorch, not in 'sherpa'"):
-        bench(tmp_path / "bundle", ForecastBenchConfig(runtime="sherpa"))
+        bench(tmp_path / "bundle", StepBenchConfig(runtime="sherpa"))
 
 
 PAPER = {

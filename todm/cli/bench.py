@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def bench(
     model: Annotated[
-        Path, typer.Argument(help="A bundle (a forecaster's too), or a subnet.", show_default=False)
+        Path, typer.Argument(help="A bundle of any kind, or a subnet.", show_default=False)
     ],
     device: MaybeDevice = None,
     audio: Audio = None,
@@ -25,11 +25,12 @@ def bench(
     """Measure latency, memory and size on this machine.
 
     Each measurement has a process of its own. The speech comes from --audio, else from the test
-    split of the corpus; a forecaster needs none.
+    split of the corpus; a forecaster and a classifier need none (--set steps=N).
 
     \b
     todm bench exports/rpi4 --device raspberry_pi_4
     todm bench exports/rpi4 --audio talk.wav --set threads=2 --set precision=int8
+    todm bench exports/digits --device raspberry_pi_4 --set steps=500
     """
     from todm.bench import peer
     from todm.bench.run import BenchConfig, run, speech_of
@@ -37,12 +38,12 @@ def bench(
     from todm.core.errors import ConfigError
     from todm.core.overrides import apply_overrides
     from todm.core.profile import load_profile
-    from todm.flows.lineage import is_forecaster
+    from todm.flows.lineage import hears_speech
     from todm.flows.speech import speech_for
 
     profile = None if device is None else load_profile(device)
-    if is_forecaster(model):
-        _forecaster(model, profile, bool(audio or corpus), sets, out, as_json=as_json)
+    if not hears_speech(model):
+        _steps(model, profile, bool(audio or corpus), sets, out, as_json=as_json)
         return
     chosen = apply_overrides(BenchConfig(), sets or [])
     if peer.is_triple(model):
@@ -63,7 +64,7 @@ def bench(
     say_report(report, line, as_json=as_json)
 
 
-def _forecaster(
+def _steps(
     model: Path,
     profile: "DeviceProfile | None",
     speech: bool,
@@ -72,21 +73,22 @@ def _forecaster(
     *,
     as_json: bool,
 ) -> None:
-    from todm.bench.forecast import ForecastBenchConfig, run
+    from todm.bench.step_facts import facts_of
+    from todm.bench.steps import StepBenchConfig, run
     from todm.cli.output import say_report
+    from todm.core.artifact import load_artifact
     from todm.core.errors import ConfigError
     from todm.core.overrides import apply_overrides
 
     if speech:
-        raise ConfigError("a forecaster needs no speech; leave out --audio and --corpus")
-    report = run(
-        model, apply_overrides(ForecastBenchConfig(), sets or []), profile=profile, out=out
-    )
+        raise ConfigError(f"{model}: is measured without speech; leave out --audio and --corpus")
+    report = run(model, apply_overrides(StepBenchConfig(), sets or []), profile=profile, out=out)
+    step = facts_of(load_artifact(model, verify=False)).step
     v = {m.name: m.value for m in report.measurements}
     verdicts = "".join(f"; {w.name} {w.status.replace('_', ' ')}" for w in report.verdicts)
     line = (
         f"report  {model}  latency p50 {v['latency_ms.p50']:.3f} ms, "
-        f"p95 {v['latency_ms.p95']:.3f} ms per forecast, {v['macs_per_forecast']:.0f} MACs, "
+        f"p95 {v['latency_ms.p95']:.3f} ms per {step}, {v[f'macs_per_{step}']:.0f} MACs, "
         f"{v['bundle_bytes']:.0f} B{verdicts}"
     )
     say_report(report, line, as_json=as_json)

@@ -71,6 +71,10 @@ class SequencesConfig(Value):
     """Of the permutation."""
 
 
+FACTS = "facts.json"
+"""Where an artifact holds its ``SequenceFacts``."""
+
+
 class SequenceFacts(Value):
     """What a classifier must know of its sequences."""
 

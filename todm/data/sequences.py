@@ -16,11 +16,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from todm.core.artifact import Artifact, Draft, load_artifact
-from todm.core.classify_config import SequenceAugment, SequenceFacts
+from todm.core.classify_config import FACTS, SequenceAugment, SequenceFacts
 from todm.core.data_config import Split
 from todm.core.errors import ArtifactError, DataError
-
-FACTS = "facts.json"
 
 
 class SequenceBatch(NamedTuple):

@@ -13,13 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from todm.core.artifact import Artifact, load_artifact, write_artifact
+from todm.core.classify_config import FACTS
 from todm.core.errors import ConfigError
 from todm.core.profile import DeviceProfile
 from todm.core.report import Measurement, Report, Verdict, environment
 from todm.core.target import ExportTarget
-from todm.data.sequences import FACTS, open_sequences
+from todm.data.sequences import open_sequences
 from todm.export.executorch import write_program
 from todm.export.forms import distinct_forms
 from todm.export.onnx_graph import write_graph
@@ -97,6 +100,8 @@ def run(
             "name": opened.spec.short_name,
             "kind": opened.spec.kind,
             "chunk_frames": chunk,
+            "params": opened.artifact.body["params"],
+            "macs_per_chunk": _macs(step, contract),
             "bundle_bytes": {form: (draft.path / FILES[form]).stat().st_size for form in forms},
             "classifier_path": str(opened.artifact.path.absolute()),
             "forms": told,
@@ -109,15 +114,26 @@ def _write_form(
     step: StreamingClassifier, contract: ClassifierContract, target: ExportTarget, folder: Path
 ) -> dict[str, Any]:
     streams = 2 if target.form == "onnx" else 1  # one alone would fix the number in ONNX
-    inputs = (
-        torch.zeros(streams, contract.chunk_frames, contract.input_dim),
-        torch.zeros(streams, contract.state_floats),
-    )
+    inputs = _example(contract, streams)
     if target.form == "onnx":
         said = {"model_type": "todm_classifier", "chunk_frames": str(contract.chunk_frames)}
         write_graph(folder / ONNX, (step, inputs, [0, 0]), PORTS, target, said)
         return {"opset": target.opset}
     return write_program({METHOD: (step, inputs)}, folder / names.PTE).told()
+
+
+def _example(contract: ClassifierContract, streams: int) -> tuple[Tensor, Tensor]:
+    return (
+        torch.zeros(streams, contract.chunk_frames, contract.input_dim),
+        torch.zeros(streams, contract.state_floats),
+    )
+
+
+def _macs(step: StreamingClassifier, contract: ClassifierContract) -> int:
+    """Return the MACs of a chunk's products."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        step(*_example(contract, 1))
+    return int(counter.get_total_flops()) // 2
 
 
 @torch.inference_mode()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from todm.core.artifact import Artifact, load_artifact
 from todm.core.errors import ArtifactError, InputError
-from todm.core.forecaster_spec import ForecasterSpec
 from todm.core.model_spec import read_model_spec
+from todm.core.specs import SubnetSpec
 from todm.data.manifest import open_corpus
 from todm.runtimes.bundle import SPEC, require_recogniser
 
@@ -39,12 +39,13 @@ def _same(model: Artifact, corpus: Artifact) -> None:
         )
 
 
-def is_forecaster(model: Path) -> bool:
-    """Tell whether a model is a forecaster.
+def hears_speech(model: Path) -> bool:
+    """Tell whether a model is a recogniser, or of no kind that says.
 
     Raises:
         ArtifactError: it is no artifact.
     """
     artifact = load_artifact(model, verify=False)
-    has_spec = SPEC in artifact.manifest.files
-    return has_spec and isinstance(read_model_spec(artifact.file(SPEC)), ForecasterSpec)
+    if SPEC not in artifact.manifest.files:
+        return True
+    return isinstance(read_model_spec(artifact.file(SPEC)), SubnetSpec)

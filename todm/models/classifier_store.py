@@ -5,8 +5,7 @@ from pathlib import Path
 
 from todm.core.artifact import Artifact, Draft, load_artifact
 from todm.core.classifier_spec import ClassifierSpec
-from todm.core.classify_config import ClassifyConfig, SequenceFacts
-from todm.data.sequences import FACTS
+from todm.core.classify_config import FACTS, ClassifyConfig, SequenceFacts
 from todm.models.classifier import Classifier
 from todm.models.weights import load_weights, write_weights
 

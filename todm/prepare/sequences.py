@@ -9,6 +9,7 @@ import soxr
 
 from todm.core.artifact import Artifact, load_artifact, write_artifact
 from todm.core.classify_config import (
+    FACTS,
     AudioSource,
     ImageSource,
     SequenceFacts,
@@ -19,7 +20,7 @@ from todm.core.data_config import SPLITS, SourceConfig, Split
 from todm.core.errors import ConfigError, DataError
 from todm.data.corpora import ISOLATED_WORDS, corpus_reader, find_corpus
 from todm.data.rows import Rejects, Request, Row
-from todm.data.sequences import FACTS, write_split
+from todm.data.sequences import write_split
 from todm.features.fbank import SAMPLE_RATE_HZ
 from todm.features.mfcc import FRAME_SHIFT_MS, mfcc
 from todm.prepare.sequence_tables import Splits, read_images, read_table

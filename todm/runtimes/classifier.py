@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
+from todm.core.artifact import Artifact
 from todm.core.target import Form
 from todm.core.value import Value
 from todm.runtimes.bundle import PTE
 from todm.runtimes.executorch import load_methods, run_method
+from todm.runtimes.forms import file_of
 from todm.runtimes.ort import open_session
 
 ONNX = "classifier.onnx"
@@ -85,3 +87,15 @@ class ExecutorchClassifier(LoadedClassifier):
         ]
         outputs_NY, next_NS = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return outputs_NY, next_NS
+
+
+def open_classifier(bundle: Artifact, runtime: str, *, threads: int = 1) -> LoadedClassifier:
+    """Load a bundle into a runtime.
+
+    Raises:
+        ArtifactError: no such runtime for classifiers, or the bundle lacks its form.
+        MissingExtraError: the runtime's package is not installed.
+    """
+    path = file_of(bundle, FILES, runtime, "classifier")
+    kind = OrtClassifier if runtime == "ort" else ExecutorchClassifier
+    return kind(path, threads=threads)

@@ -11,18 +11,16 @@ import numpy as np
 from jaxtyping import Float32
 
 from todm.core.artifact import Artifact
-from todm.core.errors import ArtifactError
 from todm.core.forecaster_spec import ForecasterSpec
 from todm.core.target import Form
 from todm.runtimes.bundle import PTE
 from todm.runtimes.executorch import load_methods, run_method
+from todm.runtimes.forms import file_of
 from todm.runtimes.ort import open_session
 
 ONNX = "forecaster.onnx"
 METHOD = "forecaster"
 FILES: dict[Form, str] = {"onnx": ONNX, "executorch": PTE}
-FORMS: dict[str, Form] = {"ort": "onnx", "executorch": "executorch"}
-"""The form that each runtime loads."""
 
 
 class LoadedForecaster(ABC):
@@ -84,13 +82,6 @@ def open_forecaster(
         ArtifactError: no such runtime for forecasters, or the bundle lacks its form.
         MissingExtraError: the runtime's package is not installed.
     """
-    if runtime not in FORMS:
-        known = ", ".join(FORMS)
-        raise ArtifactError(f"{bundle.path}: a forecaster runs in {known}, not in {runtime!r}")
-    name = FILES[FORMS[runtime]]
-    if name not in bundle.manifest.files:
-        raise ArtifactError(
-            f"{bundle.path}: holds no {FORMS[runtime]} form; export it with that target"
-        )
+    path = file_of(bundle, FILES, runtime, "forecaster")
     kind = OrtForecaster if runtime == "ort" else ExecutorchForecaster
-    return kind(bundle.path / name, spec, threads=threads)
+    return kind(path, spec, threads=threads)
