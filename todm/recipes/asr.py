@@ -54,7 +54,7 @@ def an4(vocab_size: int) -> SupernetConfig:
 
     Characters crowd on few frames, so training knows the one-symbol limit of the devices; with
     so little speech, augmentation is strong and the schedule long, and the smaller nets train from
-    the first step on: starting them late cost every size three points (docs/log.md).
+    the first step on: starting them late cost the largest net seven points on dev (docs/log.md).
     """
     augment = AugmentConfig(
         time_masks=2,
