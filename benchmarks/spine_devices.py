@@ -1,5 +1,6 @@
 """Devices and their nets: extracted, exported in both forms, sized, timed and evaluated."""
 
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from spine_system import System
 from todm.bench.run import PROFILE_RUNTIMES, BenchConfig, run_many
 from todm.core.artifact import Artifact, write_artifact
 from todm.core.cost import macs_per_audio_s, num_parameters
-from todm.core.errors import ConfigError
+from todm.core.errors import ConfigError, GateError
 from todm.core.profile import DeviceProfile, load_profile
 from todm.core.quantization import ExportConfig
 from todm.core.report import Measurement, Report, environment
@@ -23,7 +24,7 @@ from todm.flows.export import export_subnet
 from todm.flows.extract import extract_for_device
 from todm.flows.speech import speech_for
 from todm.models.store import SPEC
-from todm.runtimes.bundle import Precision, open_bundle
+from todm.runtimes.bundle import Precision, loaded_names, open_bundle
 from todm.search.run import run as run_search
 
 MAIN_DEVICE = "this_host"
@@ -107,16 +108,26 @@ class Devices:
             f"{system.plan.name}.{profile.name}.bundle",
             "bundle",
             [profile.to_json(), subnet.digest, config.to_json()],
-            lambda out: export_subnet(
-                subnet.path,
-                out,
-                target="both",
-                profile=profile,
-                corpus=system.corpus.path,
-                config=config,
-            ),
+            lambda out: self._export(profile, subnet, out),
         )
         return Shipped(profile, subnet, bundle)
+
+    def _export(self, profile: DeviceProfile, subnet: Artifact, out: Path) -> None:
+        """Export; a net whose shape was found elsewhere may be refused int8, and has none then."""
+
+        def write(config: ExportConfig) -> None:
+            corpus = self.system.corpus.path
+            export_subnet(
+                subnet.path, out, target="both", profile=profile, corpus=corpus, config=config
+            )
+
+        try:
+            write(self.plan.export)
+        except GateError as error:
+            if self.shapes is None:
+                raise
+            print(f"{profile.name}: {error}", file=sys.stderr, flush=True)
+            write(self.plan.export.model_copy(update={"precisions": ()}))
 
     def _extract(self, profile: DeviceProfile) -> Artifact:
         system = self.system
@@ -214,17 +225,29 @@ def shipped_measurements(devices: Devices) -> list[Measurement]:
 
 
 def int8_measurements(devices: Devices) -> list[Measurement]:
-    """Return how much worse int8 is than fp32 in ONNX Runtime, the main device's first."""
+    """Return how much worse int8 is than fp32 in ONNX Runtime, the main device's first.
+
+    And how many devices' nets the gate of their export left without int8, for their dev WER.
+    """
     system = devices.system
     title = f"int8.{system.plan.name}.wer_delta"
     by_device = {
         name: _int8_delta(system, f"{title}.{name}", name, shipped)
         for name, shipped in devices.all.items()
+        if loaded_names("onnx", "int8", frozenset(shipped.bundle.manifest.files))
     }
+    withheld = [name for name in devices.all if name not in by_device]
     main = by_device[MAIN_DEVICE]
     return [
         main.model_copy(update={"name": title, "note": f"{MAIN_DEVICE}: {main.note}"}),
         *by_device.values(),
+        Measurement(
+            name=f"int8.{system.plan.name}.withheld",
+            value=len(withheld),
+            unit="nets",
+            n=len(devices.all),
+            note=", ".join(withheld),
+        ),
     ]
 
 
