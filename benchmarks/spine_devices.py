@@ -127,7 +127,7 @@ class Devices:
             if self.shapes is None:
                 raise
             print(f"{profile.name}: {error}", file=sys.stderr, flush=True)
-            write(self.plan.export.model_copy(update={"precisions": ()}))
+            write(self.plan.export.model_copy(update={"precisions": ("fp32",)}))
 
     def _extract(self, profile: DeviceProfile) -> Artifact:
         system = self.system
