@@ -5,7 +5,6 @@ bench and transcribe; finally a report page. Finished stages are reused.
 """
 
 import itertools
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from todm.flows.demo_table import DeviceRow, render_table
 from todm.flows.export import export_subnet
 from todm.flows.extract import extract_for_device
 from todm.flows.speech import speech_for
-from todm.flows.stages import StageBook, heartbeat
+from todm.flows.stages import StageBook, heartbeat, say
 from todm.models.store import SPEC
 from todm.prepare.run import run as run_prepare
 from todm.recipes import recipe
@@ -173,7 +172,7 @@ def export_or_float(subnet: Path, out: Path, profile: DeviceProfile, corpus: Pat
     except GateError as error:
         if profile.numeric == "fp32":
             raise
-        print(f"{profile.name} ships float32: {error}", file=sys.stderr, flush=True)
+        say(f"{profile.name} ships float32: {error}")
         config = ExportConfig(precisions=("fp32",))
         export_subnet(subnet, out, profile=profile, corpus=corpus, config=config)
 

@@ -48,18 +48,18 @@ class StageBook:
         book = self._read()
         known = book.get(name, {})
         if known.get("key") == key and is_complete(out, kind):
-            _say(f"[{name}] reused (took {known['seconds']:.1f} s)")
+            say(f"[{name}] reused (took {known['seconds']:.1f} s)")
             self.reused.add(name)
             self.seconds[name] = float(known["seconds"])
             return load_artifact(out, kind)
-        _say(f"[{name}] ...")
+        say(f"[{name}] ...")
         began = time.perf_counter()
         with heartbeat(name) if silent else contextlib.nullcontext():
             make(out)
         taken = time.perf_counter() - began
         self.seconds[name] = taken
         self._write(book | {name: {"key": key, "seconds": round(taken, 2)}})
-        _say(f"[{name}] done in {taken:.1f} s")
+        say(f"[{name}] done in {taken:.1f} s")
         return load_artifact(out, kind, verify=False)
 
     @property
@@ -87,7 +87,7 @@ def heartbeat(name: str, period_s: float = HEARTBEAT_S) -> Iterator[None]:
 
     def beat() -> None:
         while not done.wait(period_s):
-            _say(f"[{name}] at work, {time.perf_counter() - began:.0f} s")
+            say(f"[{name}] at work, {time.perf_counter() - began:.0f} s")
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -98,6 +98,7 @@ def heartbeat(name: str, period_s: float = HEARTBEAT_S) -> Iterator[None]:
         thread.join()
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Write a line to stderr, at once."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
