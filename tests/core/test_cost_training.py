@@ -17,7 +17,7 @@ from todm.core.cost_training import (
 )
 from todm.core.mixer_specs import LSSLSpec, MHSSMSpec, PGNSpec
 from todm.core.specs import BlockSpec, PredictorSpec, SubnetSpec
-from todm.kernels import ssm
+from todm.kernels.fourier import fft_size
 from todm.losses.simple_transducer import simple_transducer_loss
 from todm.models.rnnt import Transducer
 from todm.recipes.spaces import small_space
@@ -160,7 +160,7 @@ def test_long_inputs_take_the_fft_form():
     macs = forward_macs(spec, shape)
     counted = run_by_torch(spec, 1, frames, 1, backward=False)
     assert visible_to_torch(macs, scan=False) == counted
-    size = ssm.fft_size(TOEPLITZ_MAX_FRAMES + 1)
+    size = fft_size(TOEPLITZ_MAX_FRAMES + 1)
     transform = 1.25 * size * math.log2(size)
     channels = spec.blocks[0].mixer.inner_dim
     expected = (2 * channels + 4) * transform + 4 * channels * (size // 2 + 1)
