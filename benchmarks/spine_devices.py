@@ -1,6 +1,5 @@
 """Devices and their nets: extracted, exported in both forms, sized, timed and evaluated."""
 
-import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,7 @@ from spine_system import System
 from todm.bench.run import PROFILE_RUNTIMES, BenchConfig, run_many
 from todm.core.artifact import Artifact, write_artifact
 from todm.core.cost import macs_per_audio_s, num_parameters
-from todm.core.errors import ConfigError, GateError
+from todm.core.errors import ConfigError
 from todm.core.profile import DeviceProfile, load_profile
 from todm.core.quantization import ExportConfig
 from todm.core.report import Measurement, Report, environment
@@ -20,7 +19,7 @@ from todm.core.specs import SubnetSpec
 from todm.core.target import Form
 from todm.evaluate.run import REPORT
 from todm.extract.run import run as run_extract
-from todm.flows.export import export_subnet
+from todm.flows.export import export_or_float, export_subnet
 from todm.flows.extract import extract_for_device
 from todm.flows.speech import speech_for
 from todm.models.store import SPEC
@@ -104,30 +103,22 @@ class Devices:
     def _ship(self, profile: DeviceProfile) -> Shipped:
         system, config = self.system, self.plan.export
         subnet = self._extract(profile) if self.shapes is None else self._transfer(profile.name)
+        # A shape that was found on another corpus may be refused int8.
+        export_here = export_subnet if self.shapes is None else export_or_float
         bundle = system.book.run(
             f"{system.plan.name}.{profile.name}.bundle",
             "bundle",
             [profile.to_json(), subnet.digest, config.to_json()],
-            lambda out: self._export(profile, subnet, out),
+            lambda out: export_here(
+                subnet.path,
+                out,
+                target="both",
+                profile=profile,
+                corpus=system.corpus.path,
+                config=config,
+            ),
         )
         return Shipped(profile, subnet, bundle)
-
-    def _export(self, profile: DeviceProfile, subnet: Artifact, out: Path) -> None:
-        """Export; a net whose shape was found elsewhere may be refused int8, and has none then."""
-
-        def write(config: ExportConfig) -> None:
-            corpus = self.system.corpus.path
-            export_subnet(
-                subnet.path, out, target="both", profile=profile, corpus=corpus, config=config
-            )
-
-        try:
-            write(self.plan.export)
-        except GateError as error:
-            if self.shapes is None:
-                raise
-            print(f"{profile.name}: {error}", file=sys.stderr, flush=True)
-            write(self.plan.export.model_copy(update={"precisions": ("fp32",)}))
 
     def _extract(self, profile: DeviceProfile) -> Artifact:
         system = self.system

@@ -16,7 +16,6 @@ from todm.core.config import SupernetConfig
 from todm.core.data_config import PrepareConfig, SourceConfig, StringConfig, TokenConfig
 from todm.core.errors import GateError
 from todm.core.profile import DeviceProfile, load_profile
-from todm.core.quantization import ExportConfig
 from todm.core.report import Report
 from todm.core.search_config import SearchConfig
 from todm.core.specs import SubnetSpec
@@ -28,10 +27,10 @@ from todm.evaluate.run import run as run_evaluate
 from todm.evaluate.source import open_source
 from todm.evaluate.transcribe import transcribe_files
 from todm.flows.demo_table import DeviceRow, render_table
-from todm.flows.export import export_subnet
+from todm.flows.export import export_or_float
 from todm.flows.extract import extract_for_device
 from todm.flows.speech import speech_for
-from todm.flows.stages import StageBook, heartbeat, say
+from todm.flows.stages import StageBook, heartbeat
 from todm.models.store import SPEC
 from todm.prepare.run import run as run_prepare
 from todm.recipes import recipe
@@ -161,22 +160,6 @@ def _supernet(book: StageBook, corpus: Artifact, recipe_name: str) -> Artifact:
     )
 
 
-def export_or_float(subnet: Path, out: Path, profile: DeviceProfile, corpus: Path) -> None:
-    """Export for a device; where the gate refuses what it ships, in float32 alone.
-
-    Raises:
-        GateError: float32 is refused as well.
-    """
-    try:
-        export_subnet(subnet, out, profile=profile, corpus=corpus)
-    except GateError as error:
-        if profile.numeric == "fp32":
-            raise
-        say(f"{profile.name} ships float32: {error}")
-        config = ExportConfig(precisions=("fp32",))
-        export_subnet(subnet, out, profile=profile, corpus=corpus, config=config)
-
-
 def shipped_precision(bundle: Artifact, profile: DeviceProfile) -> Precision:
     """Return the profile's precision, or float32 where the bundle lacks it."""
     form: Form = "executorch" if profile.runtime == "executorch" else "onnx"
@@ -219,7 +202,7 @@ class _Device:
             f"{name}.bundle",
             "bundle",
             [profile.to_json(), self.subnet.digest],
-            lambda path: export_or_float(self.subnet.path, path, profile, corpus),
+            lambda path: export_or_float(self.subnet.path, path, profile=profile, corpus=corpus),
         )
         self.shipped = shipped_precision(self.bundle, profile)
         for precision in dict.fromkeys(("fp32", self.shipped)):

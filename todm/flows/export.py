@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from todm.core.artifact import Artifact, load_artifact
-from todm.core.errors import ArtifactError, ConfigError, InputError
+from todm.core.errors import ArtifactError, ConfigError, GateError, InputError
 from todm.core.profile import DeviceProfile
 from todm.core.quantization import ExportConfig
 from todm.core.specs import SubnetSpec
@@ -18,6 +18,7 @@ from todm.export.schemes import calibration_s
 from todm.features.wav import read_audio
 from todm.flows.lineage import corpus_of
 from todm.flows.speech import speech_for
+from todm.flows.stages import say
 from todm.models.store import SPEC, load_subnet
 from todm.runtimes.bundle import PROFILE
 
@@ -67,6 +68,36 @@ def export_subnet(
         accelerators=config.accelerators,
         assurance=assurance_for(subnet, targets, corpus, config),
     )
+
+
+def export_or_float(
+    subnet: Path,
+    out: Path,
+    *,
+    target: Literal["onnx", "executorch", "both"] | None = None,
+    profile: DeviceProfile,
+    corpus: Path,
+    config: ExportConfig | None = None,
+) -> None:
+    """Do what ``export_subnet`` does; where a gate refuses a quantized form, in float32 alone.
+
+    For flows that go on to other devices; the refusal is told in a line.
+
+    Raises:
+        GateError: float32 is refused as well.
+    """
+    config = config or ExportConfig()
+
+    def write(config: ExportConfig) -> None:
+        export_subnet(subnet, out, target=target, profile=profile, corpus=corpus, config=config)
+
+    try:
+        write(config)
+    except GateError as error:
+        if not any(t.quantized for t in targets_for(profile, target, config)):
+            raise
+        say(f"{profile.name} ships float32: {error}")
+        write(config.model_copy(update={"precisions": ("fp32",)}))
 
 
 def assurance_for(

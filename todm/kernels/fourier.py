@@ -6,7 +6,7 @@ T frames; other axes broadcast.
 
 A convolution of T frames is circular in length >= 2 T, so that a gradient is the product of one
 spectrum with the other's conjugate. The derivatives that PyTorch records for ``rfft`` and ``irfft``
-are complex transforms of the whole length: more than half of the time of a training step.
+are complex transforms of the whole length.
 """
 
 import math

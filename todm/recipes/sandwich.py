@@ -1,8 +1,8 @@
 """When the recipes' smaller nets train: 1.3 times the largest net's MACs instead of 1.45.
 
 The largest net trains alone first; then the smaller ones' transducer losses weigh as much as its
-own. Nets trained alone are no better in the mean (docs/log.md, "what the smaller nets lack in a
-late sandwich"; benchmarks/supernet_vs_single.py and cost_curve.py, arm ``f065_equal``).
+own. Nets trained alone are 0.3 % better in the mean, none significantly
+(benchmarks/results/supernet_vs_single.md).
 """
 
 from todm.core.config import SandwichConfig, ScheduleConfig, SupernetConfig
