@@ -5,9 +5,9 @@
 
 An arm is a set of dotted overrides of the recipe. Arms whose steps cost more or less than the
 default's train fewer or more of them, so that all take the same MACs, at most ``--max-steps``; the
-learning rate's clocks stay as they are. An arm that diverges is named. Trainings lie in ``--work``
-by the digest of configuration and corpus; a run that was cut off goes on, and several processes may
-share the work by ``--only``.
+learning rate's clocks stay as they are. An arm that diverges is named, and so is one that was not
+run. Trainings lie in ``--work`` by the digest of configuration and corpus; a run that was cut off
+goes on, and several processes may share the work by ``--only``.
 """
 
 import itertools
@@ -18,8 +18,9 @@ from functools import cached_property
 from statistics import mean
 
 from cost_curve import ONE_NET, late
-from trials import Trials, trial_measurements
-from trials_cli import FIGURES, parser, run_benchmark, summary
+from measuring import over_seeds
+from trials import SIZES, Trial, Trials, trial_measurements
+from trials_cli import FIGURES, chosen, parser, run_benchmark, summary
 
 from todm.core.config import SupernetConfig
 from todm.core.cost_training import TrainingShape
@@ -136,6 +137,18 @@ class Ablations:
         return measured_order(trial.supernet.path, self.trials.corpus_path)
 
 
+def difference(name: str, arm: Sequence[Trial], default: Sequence[Trial]) -> list[Measurement]:
+    """Return an arm's WER less the default's, the mean over the nets, where seeds are in both."""
+    by_seed = {trial.config.seed: trial for trial in default}
+    found = [
+        mean(trial.wer(size) - by_seed[trial.config.seed].wer(size) for size in SIZES)
+        for trial in arm
+        if trial.config.seed in by_seed
+    ]
+    note = "arm minus default, mean over the nets, seed by seed; below 0 the arm is better"
+    return [over_seeds(f"{name}.wer.diff", found, "points", note=note)] if found else []
+
+
 def main() -> int:
     """Read the command line and run."""
     options = parser(__doc__.partition("\n")[0], ARMS, seeds=(0, 1))
@@ -144,14 +157,15 @@ def main() -> int:
     args = options.parse_args()
     if any(text.startswith("schedule.steps=") for text in args.set):
         options.error("give --steps instead of --set schedule.steps: each arm has its own")
-    names = args.only or (QUICK if args.quick else tuple(ARMS))
+    names = chosen(args, QUICK)
     if args.quick:
-        args.seeds, args.steps, args.max_steps = args.seeds[:1], 8, 14
+        args.steps, args.max_steps = 8, 14
 
     def run(trials: Trials) -> tuple[list[Measurement], str]:
         ablations = Ablations(trials, args.steps, args.max_steps)
         found: list[Measurement] = []
         lost: list[str] = []
+        default: list[Trial] = []
         for name in names:
             try:
                 configs = [ablations.config(ARMS[name], seed) for seed in args.seeds]
@@ -162,8 +176,14 @@ def main() -> int:
             lost += diverged
             if made:
                 found += trial_measurements(f"{args.name}.{name}", made)
+            if name == DEFAULT:
+                default = made
+            else:
+                found += difference(f"{args.name}.{name}", made, default)
         text = f"Equal MACs: {args.steps} steps of the default; at most {args.max_steps} of any."
-        return found, "\n\n".join([text, summary(args.name, names, found, FIGURES), *lost])
+        figures = {"- default": "wer.diff", **FIGURES}
+        parts = [text, summary(args.name, names, found, figures), *lost]
+        return found, "\n\n".join(parts)
 
     return run_benchmark("ablations", args, run)
 

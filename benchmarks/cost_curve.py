@@ -15,7 +15,7 @@ from pathlib import Path
 
 from spine_cost import wall_ratio
 from trials import SIZES, Trials, trial_measurements
-from trials_cli import FIGURES, parser, run_benchmark, summary
+from trials_cli import FIGURES, chosen, parser, run_benchmark, summary
 
 from todm.core.artifact import write_artifact
 from todm.core.config import SupernetConfig
@@ -139,9 +139,9 @@ def main() -> int:
     options = parser(__doc__.partition("\n")[0], SCHEDULES, seeds=(0, 1))
     options.add_argument("--rounds", type=int, default=30, help="timed steps of each kind [30]")
     args = options.parse_args()
-    names = args.only or (QUICK if args.quick else tuple(SCHEDULES))
+    names = chosen(args, QUICK)
     if args.quick:
-        args.seeds, args.rounds = args.seeds[:1], 2
+        args.rounds = 2
 
     def run(trials: Trials) -> tuple[list[Measurement], str]:
         found, lost = measure(trials, args.name, names, args.seeds, args.rounds)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from measuring import over_seeds
 from pages import number, table
 from trials import Trial, Trials, net_measurements
-from trials_cli import parser, run_benchmark
+from trials_cli import chosen, parser, run_benchmark
 
 from todm.core.config import SupernetConfig
 from todm.core.cost import macs_per_audio_s
@@ -133,9 +133,7 @@ def overview(name: str, found: Sequence[Measurement]) -> str:
 def main() -> int:
     """Read the command line and run."""
     args = parser(__doc__.partition("\n")[0], ARMS, seeds=(0, 1)).parse_args()
-    names = args.only or (QUICK if args.quick else tuple(ARMS))
-    if args.quick:
-        args.seeds = args.seeds[:1]
+    names = chosen(args, QUICK)
 
     def measure(trials: Trials) -> tuple[list[Measurement], str]:
         arms = Lookaheads(trials)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from measuring import over_seeds
 from pages import number, table
 from trials import Trial, Trials, net_measurements
-from trials_cli import parser, run_benchmark
+from trials_cli import chosen, parser, run_benchmark
 
 from todm.core.config import SupernetConfig
 from todm.core.cost import chunk_macs, macs_per_audio_s, num_parameters, state_bytes
@@ -133,9 +133,7 @@ def overview(name: str, arms: Sequence[str], found: Sequence[Measurement]) -> st
 def main() -> int:
     """Read the command line and run."""
     args = parser(__doc__.partition("\n")[0], ARMS, seeds=(0, 1, 2)).parse_args()
-    names = args.only or (QUICK if args.quick else tuple(ARMS))
-    if args.quick:
-        args.seeds = args.seeds[:1]
+    names = chosen(args, QUICK)
 
     def measure(trials: Trials) -> tuple[list[Measurement], str]:
         made: dict[str, list[Trial]] = {}

@@ -45,8 +45,17 @@ def parser(title: str, arms: Collection[str], *, seeds: Sequence[int]) -> argpar
     add("--threads", type=int, default=1, help="of training [1]")
     add("--quick", action="store_true", help="a tiny trial on tones; learns nothing")
     add("--out", type=Path, help="folder of the results [benchmarks/results; --work if partial]")
-    made.set_defaults(all_seeds=tuple(seeds))
+    made.set_defaults(all_seeds=tuple(seeds), all_arms=tuple(arms))
     return made
+
+
+def chosen(args: argparse.Namespace, quick: Sequence[str]) -> Sequence[str]:
+    """Return the arms that were asked for, in their own order; a quick run has one seed."""
+    if args.quick:
+        args.seeds = args.seeds[:1]
+    wanted = args.only or (quick if args.quick else args.all_arms)
+    args.absent = [arm for arm in args.all_arms if arm not in wanted]
+    return [arm for arm in args.all_arms if arm in wanted]
 
 
 def trials_of(args: argparse.Namespace, work: Path) -> Trials:
@@ -80,7 +89,7 @@ def run_benchmark(
 
     Args:
         stem: Name of the results.
-        args: Of ``parser``; ``args.out`` and ``args.work`` are filled in.
+        args: Of ``parser``, after ``chosen``; ``args.out`` and ``args.work`` are filled in.
         measure: Returns the figures and the page's text above the table of all of them.
     """
 
@@ -97,6 +106,8 @@ def run_benchmark(
             f"{made_with(report.environment)} {trials.split} split, seeds "
             f"{', '.join(map(str, args.seeds))}, batch {trials.base.data.batch_size}."
         )
+        if args.absent:
+            text += f"\n\nNot run yet: {', '.join(args.absent)}."
         print(text)
         shown = page(f"# {stem}", where, text, everything(found))
         write(report, shown, args.out / f"{stem}.json")

@@ -38,6 +38,7 @@ def test_cost_curve_measures_schedules_and_repeats_nothing(tmp_path, monkeypatch
     assert 1 < part < 1 + (whole - 1) / 2.5 < whole  # half of the batch in half of the steps
     page = (tmp_path / "cost_curve.md").read_text("utf-8")
     assert "| f050_half | " in page
+    assert "Not run yet: alone, f100_equal, " in page
     assert "| tones.f100.wer.largest | " in page
     html = (tmp_path / "cost_curve.html").read_text("utf-8")
     assert html.count("<svg") >= 4
@@ -70,8 +71,14 @@ def test_ablations_take_the_same_macs_and_name_what_diverged(tmp_path, monkeypat
     macs = {name: report.value(f"tones.{name}.cost.tmacs") for name in names}
     assert macs["late"] == pytest.approx(macs["default"], rel=0.15)  # whole steps, short batches
     assert macs["importance"] == pytest.approx(macs["default"], rel=0.15)
+    gain = report.value("tones.late.wer.diff")
+    both = [
+        [report.value(f"tones.{arm}.wer.{size}") for size in SIZES] for arm in ("late", "default")
+    ]
+    assert gain == pytest.approx((sum(both[0]) - sum(both[1])) / len(SIZES))
     page = (tmp_path / "ablations.md").read_text("utf-8")
     assert "wild, seed 0: diverged (ten bad steps)" in page
+    assert "Not run yet" not in page
     assert len(calls) == 1
     assert run(ablations, monkeypatch, *arguments) == 0
     assert len(calls) == 1  # what diverged is not tried again
