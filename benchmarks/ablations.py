@@ -1,6 +1,6 @@
 """What each part of the training is worth: arms against the default at equal compute.
 
-    python benchmarks/ablations.py --corpus runs/fsdd_hard --recipe fsdd --work runs/ablations
+    python benchmarks/ablations.py --corpus runs/digits_noise --recipe fsdd --work runs/ablations
     python benchmarks/ablations.py --quick
 
 An arm is a set of dotted overrides of the recipe. Arms whose steps cost more or less than the
@@ -152,7 +152,7 @@ def difference(name: str, arm: Sequence[Trial], default: Sequence[Trial]) -> lis
 def main() -> int:
     """Read the command line and run."""
     options = parser(__doc__.partition("\n")[0], ARMS, seeds=(0, 1))
-    options.add_argument("--steps", type=int, default=600, help="of the default [600]")
+    options.add_argument("--steps", type=int, default=800, help="of the default [800]")
     options.add_argument("--max-steps", type=int, default=1000, help="of any arm [1000]")
     args = options.parse_args()
     if any(text.startswith("schedule.steps=") for text in args.set):

@@ -1,6 +1,6 @@
 """One net that carries several lookaheads against nets that were trained for one each.
 
-    python benchmarks/lookahead.py --corpus runs/fsdd_hard --recipe fsdd --work runs/lookahead
+    python benchmarks/lookahead.py --corpus runs/digits_noise --recipe fsdd --work runs/lookahead
     python benchmarks/lookahead.py --quick
 
 A net with the backward scan sees the rest of its block of frames. ``shared`` is one net whose
