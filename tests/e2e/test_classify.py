@@ -13,8 +13,10 @@ from todm.cli import app
 from todm.core.artifact import load_artifact
 from todm.core.classify_config import ClassifyConfig, ClassifyEvalConfig
 from todm.core.errors import ArtifactError
+from todm.data.sequences import open_sequences
 from todm.evaluate.classify import run as run_eval
 from todm.models.classifier_store import load_classifier
+from todm.runtimes.classifier import ClassifierContract, classify, open_classifier
 from todm.train.classify_run import run as run_train
 
 FRAMES = 24
@@ -48,8 +50,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             arrays[f"y_{split}"] = turns_B // 4 if name == "classes" else 10.0 * turns_B
         np.savez(root / f"{name}.npz", **arrays)
         path = f"source.path={root / name}.npz"
-        code = todm("classify", "prepare", "--recipe", "bidmc", "--set", path, "--out", root / name)
-        assert code == 0
+        sets = ("--set", path, "--set", "source.head=auto")
+        assert todm("classify", "prepare", "--recipe", "bidmc", *sets, "--out", root / name) == 0
     (root / "small.json").write_text(json.dumps(SMALL), "utf-8")
     return root
 
@@ -91,7 +93,17 @@ def test_figures_are_estimated_in_their_own_unit(folder: Path) -> None:
     report = run_eval(folder / "regressor", folder / "figures", ClassifyEvalConfig())
     assert report.measurements[0].name == "rmse.y0"
     assert report.value("rmse.y0") < 0.7 * 15.0  # 10 or 40: a constant is 15 off
-    assert "rmse" in load_artifact(folder / "regressor", "classifier").body["dev"]
+    assert "rmse_standardised" in load_artifact(folder / "regressor", "classifier").body["dev"]
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("executorch")
+    out = folder / "regressor_bundle"
+    assert todm("classify", "export", folder / "regressor", "--target", "both", "--out", out) == 0
+    bundle, test = load_artifact(out, "bundle"), open_sequences(folder / "figures").split("test")
+    contract = ClassifierContract.read_json(bundle.file("contract.json"))
+    for runtime in ("ort", "executorch"):
+        found_BY = classify(open_classifier(bundle, runtime), contract, test.x_BLI.numpy())
+        rmse = float(np.sqrt(np.square(found_BY - test.y.numpy()).mean()))
+        assert rmse == pytest.approx(report.value("rmse.y0"), rel=1e-4)
 
 
 def test_bundles_say_what_torch_says(trained: Path, folder: Path) -> None:
@@ -233,6 +245,12 @@ def test_baselines_are_evaluated_but_neither_told_the_rate_nor_exported(
             "train --recipe fsdd_raw --set map.dt_range=[0.5,0.1] --corpus {0}/classes --out {0}/x",
             "ascending positive steps",
         ),
+        (
+            "train --recipe fsdd_raw --set map.dt_range=[0.1,Infinity] --corpus {0}/classes"
+            " --out {0}/x",
+            "ascending positive steps up to",
+        ),
+        ("eval {0}/net --rate 0", "--rate"),
         ("eval {0}/classes", "a classifier is needed"),
         ("eval {0}/net --corpus {0}/figures", "classes is"),
         ("eval {0}/net --rate 13", "fewer than 2 of 24"),

@@ -1,8 +1,11 @@
 """Backends are opened by name; what is not installed says so with its own exit code."""
 
 import sys
+import types
 
 import pytest
+import torch
+from torch import Tensor
 
 from todm.core.config import LossConfig, PrunedConfig
 from todm.core.errors import ConfigError, MissingExtraError
@@ -24,6 +27,29 @@ def test_a_missing_package_names_its_cure(name: str, monkeypatch: pytest.MonkeyP
     with pytest.raises(MissingExtraError, match=rf"todm\[{name}\]") as caught:
         open_backend(name)  # type: ignore[arg-type]
     assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize("name", ["k2", "torchaudio"])
+def test_losses_of_another_package_run_in_float32(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Autocast would round the products inside them to eight bits of mantissa."""
+    peer = types.ModuleType(f"todm.losses.peer_{name}")
+
+    def loss(x_BI: Tensor, **_: object) -> tuple[Tensor, Tensor]:
+        return x_BI @ x_BI.T, torch.ones(2, dtype=torch.bool)
+
+    for form in ("full_loss", "pruned_loss", "simple_loss"):
+        setattr(peer, form, loss)
+    monkeypatch.setitem(sys.modules, peer.__name__, peer)
+    backend = open_backend(name)  # type: ignore[arg-type]
+    x_BI = torch.randn(2, 50)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = [backend.full(x_BI).loss_B]
+        if backend.pruned is not None and backend.simple is not None:
+            made += [backend.pruned(x_BI).loss_B, backend.simple(x_BI)[0]]
+    for found in made:
+        assert torch.equal(found, x_BI @ x_BI.T)
 
 
 @pytest.mark.parametrize(

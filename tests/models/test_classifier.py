@@ -78,7 +78,18 @@ def test_chunks_end_where_the_whole_sequence_does(name: str, chunk: int) -> None
     for start in range(0, 24, chunk):
         outputs, state = step(x_BLI[:, start : start + chunk], state)
         whole = model(x_BLI[:, : start + chunk])
-        torch.testing.assert_close(outputs, whole, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(outputs, whole, rtol=1e-10, atol=1e-12)
+
+
+def test_a_stepped_regressor_says_figures_in_their_own_unit() -> None:
+    model = make("lssl", head="regression", outputs=2).double()
+    model.target_mean.copy_(torch.tensor([60.0, 15.0]))
+    model.target_std.copy_(torch.tensor([9.0, 2.0]))
+    step = StreamingClassifier(model, 24)
+    x_BLI = torch.randn(3, 24, 2, dtype=torch.float64)
+    found, _ = step(x_BLI, x_BLI.new_zeros(3, step.state_floats))
+    want = model(x_BLI) * model.target_std + model.target_mean
+    torch.testing.assert_close(found, want, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", ["lssl", "lssl_wide", "mhssm"])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from todm.core.config import OptimConfig
-from todm.core.errors import ConfigError
+from todm.core.errors import ArtifactError, ConfigError
 from todm.core.space import SearchSpace
 from todm.models.rnnt import Transducer
 from todm.optim.adamw import ClippedAdamW
@@ -165,3 +165,10 @@ def test_keys_without_effect_are_refused() -> None:
     for wrong in ({"kind": "adamw", "rms": "row_block"}, {"weight_decay": 0.1}):
         with pytest.raises(ConfigError, match="no effect"):
             OptimConfig.parse(wrong, where="test")
+
+
+def test_the_state_of_a_spread_net_is_refused_in_one_line() -> None:
+    optimizer = build_optimizer(make_model(), OptimConfig())
+    spread = {"ranks": [optimizer.state_dict(), optimizer.state_dict()]}
+    with pytest.raises(ArtifactError, match=r"of 2 processes with run\.strategy fsdp; go on with"):
+        optimizer.load_state_dict(spread)

@@ -126,6 +126,13 @@ def test_a_table_of_figures_or_of_classes(tmp_path: Path) -> None:
     found = open_sequences(tmp_path / "a")
     assert (found.facts.head, found.facts.outputs, found.facts.input_dim) == ("regression", 1, 2)
     assert found.split("dev").y.tolist() == [[0.5], [1.5], [2.5]]
+    whole |= {f"y_{s}": np.array([60, 63, 63]) for s in ("train", "dev", "test")}
+    config = table(tmp_path / "c.npz", **whole)
+    with pytest.raises(DataError, match=r"say source\.head=regression"):
+        run(config, tmp_path / "c")
+    source = TableSource(path=tmp_path / "c.npz", head="regression")
+    run(config.model_copy(update={"source": source}), tmp_path / "c")
+    assert open_sequences(tmp_path / "c").split("test").y.tolist() == [[60.0], [63.0], [63.0]]
     lines = [f"{s},{c},{c}.0,{c + 0.5}" for s in ("train", "dev", "test") for c in (0, 1)]
     (tmp_path / "b.csv").write_text("split,class,a,b\n" + "\n".join(lines), "utf-8")
     run(SequencesConfig(name="b", source=TableSource(path=tmp_path / "b.csv")), tmp_path / "b")
@@ -147,6 +154,10 @@ DAMAGES: dict[str, tuple[dict[str, object], str]] = {
         {"y_train": np.ones((3, 2)), "y_dev": np.ones((3, 2)), "y_test": np.ones((3, 1))},
         "targets of test and of train",
     ),
+    "figures for classes": (
+        {f"y_{s}": np.array([0.5, 1.0, 1.0]) for s in ("train", "dev", "test")},
+        "no whole numbers",
+    ),
     "empty": ({"x_dev": np.ones((0, 5)), "y_dev": np.array([], int)}, "dev split has no sequence"),
 }
 
@@ -159,8 +170,12 @@ def test_a_wrong_table_is_told(tmp_path: Path, name: str) -> None:
         arrays[f"x_{split}"] = np.ones((3, 5))
         arrays[f"y_{split}"] = np.array([0, 1, 1])
     arrays = {k: v for k, v in (arrays | changes).items() if v is not None}
+    config = table(tmp_path / "a.npz", **arrays)
+    if name == "figures for classes":
+        source = TableSource(path=tmp_path / "a.npz", head="classes")
+        config = config.model_copy(update={"source": source})
     with pytest.raises(DataError, match=says) as raised:
-        run(table(tmp_path / "a.npz", **arrays), tmp_path / "out")
+        run(config, tmp_path / "out")
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "out").exists()
 

@@ -6,7 +6,7 @@ import torch
 from todm.models.rnnt import Transducer
 from todm.models.scoring import Sample
 from todm.recipes import recipe
-from todm.search.importance import depth_order, layer_importance, reordered
+from todm.search.importance import depth_order, layer_importance
 
 CONFIG = recipe("tiny", 7)
 
@@ -50,12 +50,3 @@ def test_a_block_without_effect_goes_first() -> None:
 
 def test_order_falls_and_ties_keep_the_lower_layer() -> None:
     assert depth_order([0.1, 0.5, 0.5, 0.0]) == (1, 2, 0, 3)
-
-
-def test_a_reordered_space_keeps_the_important_layers() -> None:
-    made = reordered(CONFIG, (2, 0, 1))
-    assert [b.source_layer for b in made.space.smallest.blocks] == [2]
-    assert made.space.kept_layers(2) == (0, 2)
-    assert made.digest() != CONFIG.digest()
-    with pytest.raises(ValueError, match="every layer once"):
-        reordered(CONFIG, (0, 0, 1))

@@ -97,3 +97,10 @@ def test_the_schedule_says_which_form_and_where_windows_begin(tmp_path: Path) ->
         set_weights(model, weights)
         average.add(model, step)
     assert list(average.windows()) == ["20", "10"]
+    early = ScheduleConfig(steps=30, averaging="pairs", average_starts=(0.01,))
+    (tmp_path / "early").mkdir()
+    average = new_average(early, model, tmp_path / "early")
+    for step, weights in enumerate(make_walk(30), 1):
+        set_weights(model, weights)
+        average.add(model, step)
+    assert list(average.windows()) == ["1"]

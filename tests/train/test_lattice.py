@@ -181,6 +181,11 @@ def test_utterances_without_a_path_are_counted_and_teach_nothing() -> None:
         "no_path.smallest": 3,
         "no_path.random0": 3,
     }
+    assert {name: net.no_path for name, net in task.ledger.nets.items()} == {
+        "largest": 3,
+        "smallest": 3,
+        "random0": 3,
+    }
     assert all(float(grad.abs().sum()) == 0.0 for grad in grads_of(task).values())
 
 

@@ -122,6 +122,8 @@ def test_a_held_rate_decays_once_the_hold_ends() -> None:
         assert lr_factor(held, step, step / 7) == pytest.approx(want)
     with pytest.raises(ValueError, match="eden only"):
         ScheduleConfig(kind="one_cycle", steps=9, hold_fraction=0.5)
+    with pytest.raises(ValueError, match="eden only"):
+        ScheduleConfig(kind="one_cycle", steps=9, final_fraction=0.5)
 
 
 def test_factor_of_one_cycle() -> None:

@@ -71,8 +71,8 @@ def train_supernet(
         base = whole(base)
     chosen = apply_overrides(base, sets or [])
     if dry_run:
-        if lr_range or init:
-            raise ConfigError("--dry-run trains nothing; leave out --lr-range and --init")
+        if lr_range or init or (out is not None and not resume):
+            raise ConfigError("--dry-run trains nothing; leave out --lr-range, --init and --out")
         _plan(chosen, corpus, gpus or 1, as_json=as_json)
         return
     if gpus is not None:

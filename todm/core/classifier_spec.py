@@ -10,6 +10,16 @@ from pydantic import Field, model_validator
 from todm.core.lssl import Learn, StateKind
 from todm.core.value import Value
 
+MOST_STEP = 1e4
+"""Of a range of steps, in frames: with longer ones a state forgets everything in a frame."""
+
+
+def _check_steps(dt_range: tuple[float, float] | None) -> None:
+    if dt_range is not None and not 0.0 < dt_range[0] < dt_range[1] <= MOST_STEP:
+        raise ValueError(
+            f"dt_range must be two ascending positive steps up to {MOST_STEP:g}, got {dt_range}"
+        )
+
 
 class LSSLMap(Value):
     """A linear state-space layer (Gu et al. 2021, arXiv 2110.13985): GELU and a linear map follow.
@@ -34,8 +44,7 @@ class LSSLMap(Value):
     def _choices_fit(self) -> "LSSLMap":
         if self.learn == "dt_a" and self.state in ("random", "legt"):
             raise ValueError(f"A of state {self.state} does not train here; set learn to dt")
-        if self.dt_range is not None and not 0.0 < self.dt_range[0] < self.dt_range[1]:
-            raise ValueError(f"dt_range must be two ascending positive steps, got {self.dt_range}")
+        _check_steps(self.dt_range)
         return self
 
 
@@ -55,8 +64,7 @@ class MHSSMMap(Value):
 
     @model_validator(mode="after")
     def _steps_ascend(self) -> "MHSSMMap":
-        if self.dt_range is not None and not 0.0 < self.dt_range[0] < self.dt_range[1]:
-            raise ValueError(f"dt_range must be two ascending positive steps, got {self.dt_range}")
+        _check_steps(self.dt_range)
         return self
 
 

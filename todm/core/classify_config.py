@@ -53,12 +53,13 @@ class TableSource(Value):
     """A user's own sequences, all of one length.
 
     A .npz file with ``x_SPLIT`` (examples, frames[, inputs]) and ``y_SPLIT`` for train, dev and
-    test; or a .csv whose lines are ``split,target,value,value,...``. Whole-number targets are
-    classes, others figures to estimate.
+    test; or a .csv whose lines are ``split,target,value,value,...``.
     """
 
     kind: Literal["table"] = "table"
     path: Path
+    head: Literal["auto", "classes", "regression"] = "auto"
+    """What the targets are: ``auto`` takes whole numbers for classes, others for figures."""
     frame_rate_hz: float | None = Field(default=None, gt=0.0)
 
 

@@ -182,6 +182,8 @@ class ScheduleConfig(Value):
     def _eden_is_held(self) -> "ScheduleConfig":
         if self.hold_fraction and self.kind != "eden":
             raise ValueError("hold_fraction is read with kind eden only")
+        if self.final_fraction and self.kind != "eden":
+            raise ValueError("final_fraction is read with kind eden only; set it to 0")
         return self
 
 

@@ -25,6 +25,8 @@ class TrainedNet(NamedTuple):
     shape: TrainingShape
     frames: int
     """fbank frames of the part, padding left out."""
+    no_path: int = 0
+    """Utterances of the part without a path through the lattice: they teach nothing."""
 
 
 class NetLedger(Value):
@@ -36,6 +38,8 @@ class NetLedger(Value):
     frames: int = 0
     """fbank frames (10 ms), padding left out."""
     padded_frames: int = 0
+    no_path: int = 0
+    """Utterances that taught nothing: their lattice (or what pruning kept of it) has no path."""
     macs: NetMacs = NetMacs()
 
     def __add__(self, other: "NetLedger") -> "NetLedger":
@@ -77,6 +81,7 @@ class TrainingLedger(Value):
                 utterances=net.shape.batch,
                 frames=net.frames,
                 padded_frames=net.shape.batch * net.shape.frames,
+                no_path=net.no_path,
                 macs=macs,
             )
             found[net.name] = found.get(net.name, NetLedger()) + entry

@@ -147,7 +147,7 @@ def _parity(
             f"has {(contract.num_frames, contract.input_dim)}; give those it was trained on"
         )
     exact = copy.deepcopy(opened.model).double()
-    theirs_BY = exact(x_BLI.double()).numpy()
+    theirs_BY = (exact(x_BLI.double()) * exact.target_std + exact.target_mean).numpy()
     forms: dict[str, LoadedClassifier] = {}
     if (folder / ONNX).is_file():
         forms["ort"] = OrtClassifier(folder / ONNX)
@@ -180,11 +180,7 @@ def _card(opened: OpenClassifier, contract: ClassifierContract, name: str, repor
     facts = opened.facts
     told = f"{len(facts.classes)} classes" if facts.classes else f"{len(facts.targets)} figures"
     rows = [f"| {v.name} | {v.value:.2g} | {v.limit:g} | {v.status} |" for v in report.verdicts]
-    scaled = (
-        ""
-        if facts.classes
-        else " Outputs are standardised: times `target_std`, plus `target_mean` of the classifier."
-    )
+    scaled = "" if facts.classes else " They are in the unit of the training targets."
     return "\n".join(
         [
             f"# {name}",

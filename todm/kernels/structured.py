@@ -143,6 +143,13 @@ def _family_gradients(family: Structure, a_HNK: Tensor, v_HNK: Tensor) -> Gradie
     return (*summed, *[None] * (len(family) - len(summed)))
 
 
+def _wanted(ctx: Any, family: Structure, a_HNK: Tensor, v_HNK: Tensor) -> Gradients:
+    """Return the factors' gradients, or nothing where none of them trains."""
+    if not any(ctx.needs_input_grad[2:]):
+        return (None,) * len(family)
+    return _family_gradients(family, a_HNK, v_HNK)
+
+
 class _Product(torch.autograd.Function):
     """y = (I - d A) x."""
 
@@ -158,7 +165,7 @@ class _Product(torch.autograd.Function):
         ones_H = torch.ones_like(d_H)
         minus_ax_HNK = _product(family, ones_H, x_HNK) - x_HNK
         dx_HNK = _product(family.transposed, d_H, dy_HNK)
-        of_family = _family_gradients(family, d_H[:, None, None] * dy_HNK, x_HNK)
+        of_family = _wanted(ctx, family, d_H[:, None, None] * dy_HNK, x_HNK)
         return (dy_HNK * minus_ax_HNK).sum((1, 2)), dx_HNK, *of_family
 
 
@@ -177,7 +184,7 @@ class _Solution(torch.autograd.Function):
         family = Structure(*parts)
         dx_HNK = _solution(family.transposed, d_H, grads[0])
         minus_ay_HNK = _product(family, torch.ones_like(d_H), y_HNK) - y_HNK
-        of_family = _family_gradients(family, -d_H[:, None, None] * dx_HNK, y_HNK)
+        of_family = _wanted(ctx, family, -d_H[:, None, None] * dx_HNK, y_HNK)
         return -(dx_HNK * minus_ay_HNK).sum((1, 2)), dx_HNK, *of_family
 
 

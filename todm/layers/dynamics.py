@@ -153,9 +153,9 @@ class Dynamics(nn.Module):
             return krylov(self.steps(heads, order), num_frames)
         key = self._key()
         if self._cached is None or self._cached[0] != key or self._cached[1].shape[2] < num_frames:
-            with torch.no_grad():
-                exact = krylov(self.exact().steps(), num_frames)
-            self._cached = key, exact.to(self.log_dt.dtype)
+            with torch.inference_mode(False), torch.no_grad():  # a training may take it next
+                exact = krylov(self.exact().steps(), num_frames).to(self.log_dt.dtype)
+            self._cached = key, exact
         return self._cached[1][:heads, :order, :num_frames]
 
     def fold(

@@ -8,6 +8,7 @@ from typing import Any, Literal, assert_never
 from torch import Tensor
 
 from todm.core.errors import MissingExtraError
+from todm.kernels.precision import without_autocast
 from todm.kernels.pruning import prune_starts
 from todm.kernels.transducer import Topology
 from todm.losses.pruned import pruned_transducer_loss
@@ -47,7 +48,8 @@ def open_backend(name: BackendName) -> Backend:
             assert_never(name)
     if name == "torchaudio":
         return Backend(_of_peer(peer.full_loss), None, None)
-    return Backend(_of_peer(peer.full_loss), _of_peer(peer.pruned_loss), peer.simple_loss)
+    simple = without_autocast(peer.simple_loss)
+    return Backend(_of_peer(peer.full_loss), _of_peer(peer.pruned_loss), simple)
 
 
 def _native_simple(
@@ -60,6 +62,7 @@ def _native_simple(
 
 
 def _of_peer(loss: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., TransducerLoss]:
+    @without_autocast
     def run(*lattice: Tensor, **options: Any) -> TransducerLoss:
         loss_B, valid_B = loss(*lattice, **options)
         return TransducerLoss(loss_B, valid_B, None)

@@ -10,6 +10,7 @@ that the spec names.
 Legend: B sequences, L frames, I inputs, H width, Y outputs, S state floats.
 """
 
+import copy
 import math
 from typing import Any, assert_never, cast
 
@@ -219,7 +220,8 @@ class StreamingClassifier(nn.Module):
     """A classifier chunk by chunk: each step gives the outputs of all frames so far.
 
     The state row holds each layer's state, the sum of the features and the number of frames; it
-    starts at zero. After the last chunk of a sequence the outputs are those of ``Classifier``.
+    starts at zero. After the last chunk of a sequence the outputs are those of ``Classifier``;
+    figures are in their own unit.
     """
 
     mean: Tensor
@@ -246,7 +248,8 @@ class StreamingClassifier(nn.Module):
         self.chunk_frames = chunk_frames
         for name in ("mean", "istd"):
             self.register_buffer(name, getattr(model, name))
-        self.enter, self.leave, self.norms = model.enter, model.leave, model.norms
+        self.enter, self.norms = model.enter, model.norms
+        self.leave = unscaled(model)
         self.blocks = model.blocks
         stepped = [b for b in model.blocks if isinstance(b, Stepped)]
         self.shapes = [block.state_shape for block in stepped]
@@ -283,6 +286,15 @@ class StreamingClassifier(nn.Module):
             rows.append(following.flatten(1))
         sum_NH, count_N1 = sum_NH + x_NLH.sum(1), count_N1 + float(self.chunk_frames)
         return self.leave(sum_NH / count_N1), torch.cat([*rows, sum_NH, count_N1], 1)
+
+
+def unscaled(model: Classifier) -> nn.Linear:
+    """Return a model's last map, whose figures are in their own unit; logits stay as they are."""
+    leave = copy.deepcopy(model.leave)
+    with torch.no_grad():
+        leave.weight.mul_(model.target_std[:, None])
+        leave.bias.mul_(model.target_std).add_(model.target_mean)
+    return leave
 
 
 def divisors(number: int, most: int = 64) -> list[int]:

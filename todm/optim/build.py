@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from todm.core.config import OptimConfig
-from todm.core.errors import ConfigError
+from todm.core.errors import ArtifactError, ConfigError
 from todm.core.space import SearchSpace
 from todm.optim.adamw import ClippedAdamW
 from todm.optim.scaled_adam import ScaledAdam
@@ -61,7 +61,16 @@ class StepOptimizer:
         return self.inner.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state, bit for bit."""
+        """Go on from a saved state, bit for bit.
+
+        Raises:
+            ArtifactError: it is of a spread net, whose processes each hold a part.
+        """
+        if "ranks" in state:
+            raise ArtifactError(
+                f"the checkpoint is of {len(state['ranks'])} processes with run.strategy fsdp; go "
+                "on with that strategy and number, or begin anew"
+            )
         self.inner.load_state_dict(state)
 
 

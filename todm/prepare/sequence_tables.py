@@ -79,6 +79,8 @@ def read_table(name: str, source: TableSource) -> tuple[SequenceFacts, Splits]:
     if source.path.suffix not in readers:
         raise DataError(f"{source.path}: sequences come from a .npz or a .csv file")
     splits = readers[source.path.suffix](source.path)
+    if source.head == "regression":
+        splits = {split: (x, _figures(y)) for split, (x, y) in splits.items()}
     x_BLI, y = splits["train"]
     for split in SPLITS:
         if splits[split][0].shape[1:] != x_BLI.shape[1:]:
@@ -91,22 +93,34 @@ def read_table(name: str, source: TableSource) -> tuple[SequenceFacts, Splits]:
                 f"{source.path}: targets of {split} and of train must all be classes (whole "
                 "numbers, one an example), or all be as many figures"
             )
-    whole = np.issubdtype(y.dtype, np.integer)
-    known = sorted({int(label) for label in y}) if whole else []
-    if known and known != list(range(len(known))):
-        raise DataError(f"{source.path}: classes must count from 0 without gaps, got {known[:8]}")
-    strange = [s for s in SPLITS if whole and not set(splits[s][1].tolist()) <= set(known)]
-    if strange:
-        raise DataError(f"{source.path}: {strange[0]} has classes that train has not")
+    known = _classes(source, splits)
     facts = SequenceFacts(
         name=name,
         num_frames=x_BLI.shape[1],
         input_dim=x_BLI.shape[2],
         frame_rate_hz=source.frame_rate_hz,
         classes=tuple(map(str, known)),
-        targets=() if whole else tuple(f"y{index}" for index in range(y.shape[1])),
+        targets=() if known else tuple(f"y{index}" for index in range(y.shape[1])),
     )
     return facts, splits
+
+
+def _classes(source: TableSource, splits: Splits) -> list[int]:
+    """Return the classes of a table; none where its targets are figures."""
+    y = splits["train"][1]
+    whole = np.issubdtype(y.dtype, np.integer)
+    if source.head == "classes" and not whole:
+        raise DataError(f"{source.path}: targets are no whole numbers, which classes must be")
+    known = sorted({int(label) for label in y}) if whole else []
+    if known and known != list(range(len(known))):
+        raise DataError(
+            f"{source.path}: classes must count from 0 without gaps, got {known[:8]}; if these are "
+            "figures to estimate, say source.head=regression"
+        )
+    strange = [s for s in SPLITS if whole and not set(splits[s][1].tolist()) <= set(known)]
+    if strange:
+        raise DataError(f"{source.path}: {strange[0]} has classes that train has not")
+    return known
 
 
 def _read_npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -137,7 +151,11 @@ def _pair(path: Path, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndar
         )
     if np.issubdtype(y.dtype, np.integer) and y.ndim == 1:
         return x_BLI.astype(np.float32), y.astype(np.int64)
-    return x_BLI.astype(np.float32), y.reshape(len(y), -1).astype(np.float32)
+    return x_BLI.astype(np.float32), _figures(y)
+
+
+def _figures(y: np.ndarray) -> np.ndarray:
+    return y.reshape(len(y), -1).astype(np.float32)
 
 
 def _csv_splits(path: Path) -> Splits:

@@ -22,9 +22,7 @@ from pathlib import Path
 
 import torch
 
-from todm.core.config import SupernetConfig
 from todm.core.data_config import Split
-from todm.core.space import SearchSpace
 from todm.data.manifest import open_corpus
 from todm.models.rnnt import Transducer
 from todm.models.scoring import Sample, corpus_samples
@@ -49,16 +47,6 @@ def measured_order(
     opened = load_supernet(supernet)
     samples = corpus_samples(open_corpus(corpus, verify=False), opened.table, split, utterances)
     return depth_order(layer_importance(opened.model, samples))
-
-
-def reordered(config: SupernetConfig, order: Sequence[int]) -> SupernetConfig:
-    """Return a configuration whose space keeps layers in this order.
-
-    Raises:
-        ValueError: the order does not name every layer once.
-    """
-    space = SearchSpace.model_validate({**config.space.model_dump(), "depth_order": tuple(order)})
-    return config.model_copy(update={"space": space})
 
 
 def depth_order(importance: Sequence[float]) -> tuple[int, ...]:

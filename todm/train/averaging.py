@@ -59,7 +59,7 @@ def new_average(config: ScheduleConfig | EpochSchedule, model: nn.Module, folder
         return WindowAverage(model, after=config.steps)
     if config.averaging == "window":
         return WindowAverage(model, after=(1.0 - config.average_fraction) * config.steps)
-    starts = [round(share * config.steps) for share in config.average_starts]
+    starts = [max(1, round(share * config.steps)) for share in config.average_starts]
     return PairAverage(model, folder, starts=starts, period=config.average_period_steps)
 
 

@@ -88,14 +88,14 @@ class ClassifyTask(Task[SequenceBatch]):
         if self.model.spec.head == "classes":
             right = float((outputs_BY.argmax(1) == y).float().mean())
             return {NET: {"loss": loss, "accuracy": 100.0 * right}}
-        return {NET: {"loss": loss, "rmse": math.sqrt(loss)}}
+        return {NET: {"loss": loss, "rmse_standardised": math.sqrt(loss)}}
 
     def headline(self, scores: Scores) -> str:
         """Return the figure on dev."""
         figures = scores[NET]
         if "accuracy" in figures:
             return f"dev accuracy {figures['accuracy']:.1f} %"
-        return f"dev RMSE {figures['rmse']:.3f} of a deviation"
+        return f"dev RMSE {figures['rmse_standardised']:.3f} of a deviation"
 
     def epoch_of(self, step: int) -> float:
         """Return the epoch that a step lies in."""

@@ -1,7 +1,8 @@
 """Learning-rate range test (Smith 2017, arXiv 1506.01186): which ``optim.lr`` suits a training.
 
 The rate rises exponentially from a hundredth of the configured one over ``run.lr_range_steps``,
-all else as in the training; it ends early where the loss has clearly diverged. The suggestion is
+on the first steps of the training: where the sandwich starts late, on the largest net alone. It
+ends early where the loss has clearly diverged. The suggestion is
 the rate at which the smoothed loss falls fastest on the logarithmic scale.
 """
 

@@ -109,7 +109,8 @@ class SupernetTask(Task[Batch]):
                 start_BT = outputs.start_BT
             if name == LARGEST and len(nets) > 1 and config.distill.mode != "none":
                 teacher = teacher_of(outputs, part, config.distill)
-            trained.append(self._trained(name, spec, part, batch.share))
+            lost = int((~outputs.loss.valid_B).sum())
+            trained.append(self._trained(name, spec, part, batch.share, lost))
         carried = [
             (out * leaf.grad).sum()
             for out, leaf in zip((front_BTD, pred_BUE), leaves, strict=True)
@@ -168,11 +169,14 @@ class SupernetTask(Task[Batch]):
         self._log[f"distill.{name}"] = float(kd.detach())
         return loss + self.config.distill.weight * share * kd
 
-    def _trained(self, name: str, spec: SubnetSpec, part: Part, share: float) -> TrainedNet:
+    def _trained(
+        self, name: str, spec: SubnetSpec, part: Part, share: float, no_path: int
+    ) -> TrainedNet:
         """Return the ledger's entry of all processes, from the share of this one."""
         shape = part.shape.model_copy(update={"batch": round(part.size / share)})
         shape = shape.in_form(self.config.loss, largest=name == LARGEST)
-        return TrainedNet(name, spec, shape, round(int(part.frame_lens_B.sum()) / share))
+        frames = round(int(part.frame_lens_B.sum()) / share)
+        return TrainedNet(name, spec, shape, frames, round(no_path / share))
 
     @torch.inference_mode()
     def evaluate(self) -> Scores:
