@@ -92,7 +92,7 @@ class Bench:
         kept = model.path.with_name(f"eval_{config.digest()[:12]}.json")
         if not kept.is_file():
             scratch = kept.with_suffix(".tmp")
-            run_eval(model.path, data.artifact.path, config).write_json(scratch)
+            run_eval(model.path, data.artifact.path, config).report.write_json(scratch)
             scratch.replace(kept)
         return Report.read_json(kept).measurements[0]
 

@@ -40,7 +40,8 @@ FLAGS = {
     "classify prepare": "--config --corpus-dir --json --out --recipe --set",
     "classify train": "--config --corpus --json --out --recipe --set",
     "classify eval": "--corpus --json --no-rule --out --rate --rule --set --split model",
-    "classify export": "--chunk --corpus --device --json --out --target model",
+    "classify predict": "--json --runtime files model",
+    "classify export": "--chunk --corpus --device --json --out --rate --target model",
 }
 
 

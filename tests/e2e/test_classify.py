@@ -1,5 +1,6 @@
 """``todm classify`` from a table to bundles, a resumed training, and wrong inputs."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from todm.core.classify_config import ClassifyConfig, ClassifyEvalConfig
 from todm.core.errors import ArtifactError
 from todm.data.sequences import open_sequences
 from todm.evaluate.classify import run as run_eval
+from todm.features.decimate import decimated
+from todm.features.wav import write_wav
 from todm.models.classifier_store import load_classifier
 from todm.runtimes.classifier import ClassifierContract, classify, open_classifier
 from todm.train.classify_run import run as run_train
@@ -65,8 +68,11 @@ def trained(folder: Path) -> Path:
 
 
 def test_it_learns_and_its_accuracy_has_an_interval(trained: Path, folder: Path) -> None:
-    report = run_eval(trained, folder / "classes", ClassifyEvalConfig())
-    (accuracy,) = report.measurements
+    report = run_eval(trained, folder / "classes", ClassifyEvalConfig()).report
+    accuracy, *recalls = report.measurements
+    assert [m.name for m in recalls] == ["recall.0", "recall.1"]
+    right = sum(m.value * m.n for m in recalls)
+    assert right / sum(m.n for m in recalls) == pytest.approx(accuracy.value)
     assert (accuracy.name, accuracy.unit, accuracy.n) == ("accuracy", "%", 40)
     assert accuracy.value > 85.0
     assert accuracy.low is not None
@@ -78,7 +84,7 @@ def test_it_learns_and_its_accuracy_has_an_interval(trained: Path, folder: Path)
 
 def test_the_rate_and_its_rule_reach_the_model(trained: Path, folder: Path) -> None:
     found = {
-        rule: run_eval(trained, folder / "classes", ClassifyEvalConfig(rate=2, rule=rule))
+        rule: run_eval(trained, folder / "classes", ClassifyEvalConfig(rate=2, rule=rule)).report
         for rule in (True, False)
     }
     assert "with the rule" in found[True].measurements[0].note
@@ -90,7 +96,7 @@ def test_the_rate_and_its_rule_reach_the_model(trained: Path, folder: Path) -> N
 def test_figures_are_estimated_in_their_own_unit(folder: Path) -> None:
     config = ClassifyConfig.parse(SMALL, where="test")
     run_train(config, folder / "figures", folder / "regressor")
-    report = run_eval(folder / "regressor", folder / "figures", ClassifyEvalConfig())
+    report = run_eval(folder / "regressor", folder / "figures", ClassifyEvalConfig()).report
     assert report.measurements[0].name == "rmse.y0"
     assert report.value("rmse.y0") < 0.7 * 15.0  # 10 or 40: a constant is 15 off
     assert "rmse_standardised" in load_artifact(folder / "regressor", "classifier").body["dev"]
@@ -175,6 +181,93 @@ def test_a_bundle_without_a_rate_has_no_rtf(trained: Path, folder: Path, tmp_pat
     assert names == {"params", "macs_per_chunk"}
 
 
+def test_an_evaluation_has_a_page_and_tables(trained: Path, folder: Path) -> None:
+    out = folder / "judged"
+    assert todm("classify", "eval", trained, "--out", out) == 0
+    page = (out / "index.html").read_text("utf-8")
+    assert "<caption>Sequences: a row a true class" in page
+    assert "dev accuracy by step" in page
+    accuracy = json.loads((out / "report.json").read_text("utf-8"))["measurements"][0]["value"]
+    with (out / "confusions.csv").open(newline="", encoding="utf-8") as stream:
+        head, *rows = csv.reader(stream)
+    counts = np.array([row[1:] for row in rows], int)
+    assert (head, counts.sum()) == (["truth", "0", "1"], 40)
+    assert 100.0 * np.trace(counts) / 40 == pytest.approx(accuracy)
+    with (out / "predictions.csv").open(newline="", encoding="utf-8") as stream:
+        answers = list(csv.DictReader(stream))
+    assert sum(a["truth"] == a["answer"] for a in answers) == np.trace(counts)
+    run_train(ClassifyConfig.parse(SMALL, where="test"), folder / "figures", folder / "judged_r")
+    assert todm("classify", "eval", folder / "judged_r", "--out", folder / "judged_figures") == 0
+    lines = (folder / "judged_figures" / "predictions.csv").read_text("utf-8").splitlines()
+    assert (lines[0], len(lines)) == ("sequence,y0.truth,y0.answer", 41)
+
+
+@pytest.mark.parametrize("runtime", ["ort", "executorch"])
+def test_a_bundle_for_half_the_rate_answers_as_the_model_told_so(
+    trained: Path, folder: Path, tmp_path: Path, runtime: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("executorch")
+    arguments = (trained, "--target", "both", "--rate", 2, "--chunk", 4, "--out", tmp_path / "half")
+    assert todm("classify", "export", *arguments) == 0
+    test = open_sequences(folder / "classes").split("test")
+    np.savez(tmp_path / "slow.npz", x=decimated(test.x_BLI.numpy(), 2, filtered=True))
+    capsys.readouterr()
+    file = tmp_path / "slow.npz"
+    assert todm("classify", "predict", tmp_path / "half", file, "--runtime", runtime, "--json") == 0
+    answers = json.loads(capsys.readouterr().out)["answers"]
+    right = [a["best"] == str(int(y)) for a, y in zip(answers, test.y, strict=True)]
+    told = run_eval(trained, folder / "classes", ClassifyEvalConfig(rate=2)).report
+    assert 100.0 * sum(right) / len(right) == pytest.approx(told.value("accuracy"))
+    facts = json.loads((tmp_path / "half" / "facts.json").read_text("utf-8"))
+    assert (facts["num_frames"], facts["frame_rate_hz"]) == (12, 62.5)
+
+
+@pytest.mark.parametrize("form", ["raw", "mfcc"])
+def test_recordings_are_classified_as_they_were_prepared(
+    tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each test recording of a tiny corpus, from its file, by the model and by its bundle."""
+    pytest.importorskip("onnxruntime")
+    corpus = tone_corpus(tmp_path / "tones")
+    source = {"kind": "audio", "corpus": "fsdd", "path": str(corpus), "duration_s": 0.25}
+    (tmp_path / "prepare.json").write_text(
+        json.dumps({"name": "tones", "source": source | {"form": form}}), "utf-8"
+    )
+    out = ("--config", tmp_path / "prepare.json", "--out", tmp_path / "sequences")
+    assert todm("classify", "prepare", *out) == 0
+    run_train(ClassifyConfig.parse(SMALL, where="test"), tmp_path / "sequences", tmp_path / "net")
+    exported = (tmp_path / "net", "--out", tmp_path / "bundle")
+    assert todm("classify", "export", *exported) == 0
+    judged = run_eval(tmp_path / "net", tmp_path / "sequences", ClassifyEvalConfig())
+    files = sorted(corpus.glob("test_*.wav"))
+    capsys.readouterr()
+    for model in ("net", "bundle"):
+        assert todm("classify", "predict", tmp_path / model, *files, "--json") == 0
+        answers = json.loads(capsys.readouterr().out)["answers"]
+        names = judged.opened.facts.classes
+        assert sorted(a["best"] for a in answers) == sorted(names[k] for k in judged.found)
+        assert all(sum(a["outputs"].values()) == pytest.approx(1.0) for a in answers)
+    assert todm("classify", "predict", tmp_path / "bundle", files[0]) == 0
+    assert capsys.readouterr().out.startswith(f"{answers[0]['best']} ")
+
+
+def tone_corpus(folder: Path) -> Path:
+    """Two words of one tone each, in the form of the shared corpora."""
+    folder.mkdir()
+    rows = ["utt_id\tspeaker\ttext\trel_path\tsplit"]
+    for split, takes in (("train", 8), ("dev", 3), ("test", 3)):
+        for take in range(takes):
+            for word, hz in (("ONE", 200), ("TWO", 700)):
+                name = f"{split}_{word}_{take}"
+                time_S = np.arange(4000 + 200 * take) / 16000
+                tone_S = 0.3 * np.sin(2 * np.pi * (hz + 9 * take) * time_S)
+                write_wav(folder / f"{name}.wav", tone_S.astype(np.float32))
+                rows.append(f"{name}\ta\t{word}\t{name}.wav\t{split}")
+    (folder / "transcripts.tsv").write_text("\n".join(rows) + "\n", "utf-8")
+    return folder
+
+
 @pytest.mark.parametrize("command", ["eval", "check", "transcribe x.wav"])
 def test_commands_of_speech_say_that_they_take_no_classifier(
     trained: Path, folder: Path, command: str, capsys: pytest.CaptureFixture[str]
@@ -257,6 +350,12 @@ def test_baselines_are_evaluated_but_neither_told_the_rate_nor_exported(
         ("eval {0}/net --no-rule", "read with a rate of at least 2"),
         ("export {0}/net --chunk 5 --out {0}/x", "do not divide sequences of 24"),
         ("export {0}/net --chunk 48 --out {0}/x", "do not divide sequences of 24"),
+        ("export {0}/net --rate 24 --out {0}/x", "leaves 1 of 24 frames"),
+        ("predict {0}/net {0}/no.wav", "no such file"),
+        ("predict {0}/net {0}/small.json", "does not say how its sequences were made"),
+        ("predict {0}/net {0}/classes.npz", "has no array 'x'"),
+        ("predict {0}/net {0}/classes.npz --runtime ort", "--runtime is for bundles"),
+        ("predict {0}/classes {0}/classes.npz", "holds a sequences; give a classifier"),
     ],
 )
 def test_wrong_inputs_are_one_line_and_exit_2(

@@ -16,8 +16,9 @@ from todm.core.classify_config import (
 from todm.core.errors import ConfigError, DataError
 from todm.data.sequences import augmented, open_sequences
 from todm.features.decimate import decimated
+from todm.features.sequence import fitted
 from todm.features.wav import write_wav
-from todm.prepare.sequences import fitted, run
+from todm.prepare.sequences import run
 
 WORDS = ("NO", "YES")
 

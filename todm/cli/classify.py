@@ -23,7 +23,8 @@ MaybeSequences = Annotated[
     typer.Option("--corpus", help="Prepared sequences; by default those it was trained on."),
 ]
 Recipe = Annotated[
-    str | None, typer.Option("--recipe", help="A ready-made configuration, such as fsdd_raw.")
+    str | None,
+    typer.Option("--recipe", help="A ready-made configuration; a wrong name lists all of them."),
 ]
 
 
@@ -72,7 +73,8 @@ def train(
 ) -> None:
     """Train a classifier, or a regressor where the labels are figures.
 
-    A killed run goes on where it was when the same command is given again.
+    The weights of the last step are kept. A killed run goes on where it was when the same command
+    is given again.
 
     \b
     todm classify train --recipe fsdd_raw --corpus runs/fsdd_raw --out runs/digits
@@ -113,6 +115,9 @@ def evaluate(
 ) -> None:
     """Measure accuracy, or the root mean square error, with a bootstrap interval.
 
+    OUT holds index.html (figures by class, what is taken for what, how it learned),
+    predictions.csv and confusions.csv.
+
     \b
     todm classify eval runs/digits
     todm classify eval runs/digits --rate 2 --no-rule
@@ -127,14 +132,51 @@ def evaluate(
         ClassifyEvalConfig.parse(given, where="todm classify eval"), sets or []
     )
 
-    from todm.evaluate.classify import run
+    from todm.flows.classify import evaluate_to
 
-    report = run(model, corpus or _corpus_of(model), chosen, out)
+    report = evaluate_to(model, corpus or _corpus_of(model), chosen, out)
     shown = ", ".join(
         f"{m.name} {m.value:.4g} {m.unit} ({m.low:.4g} to {m.high:.4g}), n {m.n}"
         for m in report.measurements
+        if not m.name.startswith("recall.")
     )
     say_report(report, f"report  {model}  {shown}; {report.measurements[0].note}", as_json=as_json)
+
+
+@app.command("predict")
+def predict(
+    model: Annotated[Path, typer.Argument(help="A classifier, or its bundle.", show_default=False)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Recordings, or .npz files with x.", show_default=False),
+    ],
+    runtime: Annotated[
+        Literal["ort", "executorch"] | None,
+        typer.Option("--runtime", help="Of a bundle; by default the form that is there."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Classify recordings, or the rows of x (rows, frames, inputs) of .npz files.
+
+    Any sample rate is resampled; recordings are cut or padded about their middle as in training.
+    One line a sequence with the three most probable classes, or one object with --json.
+
+    \b
+    todm classify predict exports/digits seven.wav
+    todm classify predict runs/heart windows.npz --json
+    """
+    from todm.cli.output import say
+    from todm.evaluate.predict import predict as answers
+
+    found = []
+    for answer in answers(model, files, runtime):
+        found.append(answer.to_json())
+        if not as_json:
+            row = "" if answer.row is None else f"[{answer.row}]"
+            several = len(files) > 1 or answer.row is not None
+            typer.echo((f"{answer.path}{row}  " if several else "") + answer.line())
+    if as_json:
+        say("", {"answers": found}, as_json=True)
 
 
 @app.command("export")
@@ -146,16 +188,21 @@ def export(
     chunk: Annotated[
         int | None, typer.Option("--chunk", help="Frames of a step; must divide the length.")
     ] = None,
+    rate: Annotated[
+        int,
+        typer.Option("--rate", min=1, help="For inputs that keep every so many-th frame."),
+    ] = 1,
     corpus: MaybeSequences = None,
     as_json: Json = False,
 ) -> None:
-    """Export a classifier to ONNX or ExecuTorch, as a step over a chunk.
+    """Export a classifier to ONNX or ExecuTorch, as a step over a chunk, in float32.
 
     Every form must say what torch says of whole dev sequences (parity); otherwise no bundle is
     left and the exit code is 1.
 
     \b
     todm classify export runs/digits --target both --out exports/digits
+    todm classify export runs/digits --rate 2 --out exports/digits_2khz
     """
     from todm.cli.output import say_artifact
     from todm.core.profile import load_profile
@@ -168,7 +215,9 @@ def export(
 
     place = out or Path("exports") / model.resolve().name
     given = corpus or _corpus_of(model)
-    artifact = run(model, targets, place, corpus=given, profile=profile, chunk_frames=chunk)
+    artifact = run(
+        model, targets, place, corpus=given, profile=profile, chunk_frames=chunk, rate=rate
+    )
     sizes = artifact.body["bundle_bytes"]
     assert isinstance(sizes, dict)
     shown = ", ".join(f"{form} {size} B" for form, size in sizes.items())

@@ -9,6 +9,15 @@ from todm.core.classifier_spec import ClassifierSpec, SequenceMap
 from todm.core.value import Value
 
 
+class AudioForm(Value):
+    """How a recording becomes a sequence."""
+
+    rate_hz: int
+    duration_s: float
+    form: Literal["raw", "mfcc"]
+    unit_rms: bool
+
+
 class AudioSource(Value):
     """Isolated words of a corpus of transcribed recordings; a word is a class."""
 
@@ -27,6 +36,11 @@ class AudioSource(Value):
     """Samples, or 20 cepstra every 10 ms computed from the same samples."""
     unit_rms: bool = True
     """Scale each recording to a root mean square of 1."""
+
+    @property
+    def audio_form(self) -> AudioForm:
+        """How its recordings become sequences."""
+        return AudioForm.model_validate({k: getattr(self, k) for k in AudioForm.model_fields})
 
 
 class ImageSource(Value):
@@ -87,6 +101,8 @@ class SequenceFacts(Value):
     """Names of the classes in order; none where figures are estimated."""
     targets: tuple[str, ...] = ()
     """Names of the figures."""
+    audio: AudioForm | None = None
+    """How recordings become such sequences; None where they are something else."""
 
     @property
     def head(self) -> Literal["classes", "regression"]:

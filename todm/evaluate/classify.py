@@ -1,11 +1,17 @@
-"""``todm classify eval``: accuracy or error of a classifier, at its own or a lower frame rate."""
+"""``todm classify eval``: accuracy or error of a classifier, at its own or a lower frame rate.
 
+B sequences, Y outputs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from todm.core.artifact import write_artifact
 from todm.core.classify_config import ClassifyEvalConfig, SequenceFacts
 from todm.core.errors import ConfigError
 from todm.core.report import Measurement, Report, environment
@@ -13,13 +19,24 @@ from todm.data.sequences import Sequences, open_sequences
 from todm.features.decimate import decimated
 from todm.metrics.bootstrap import ratio_interval
 from todm.models.classifier import Classifier
-from todm.models.classifier_store import load_classifier
-
-REPORT = "report.json"
+from todm.models.classifier_store import OpenClassifier, load_classifier
 
 
-def run(model: Path, corpus: Path, config: ClassifyEvalConfig, out: Path | None = None) -> Report:
-    """Evaluate a classifier on prepared sequences; write a report artifact where asked.
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a classifier said of a split, and what was right."""
+
+    report: Report
+    opened: OpenClassifier
+    sequences: Sequences
+    found: np.ndarray
+    """Classes (B), or figures in their own unit (B, Y)."""
+    truth: np.ndarray
+    """The same of the targets."""
+
+
+def run(model: Path, corpus: Path, config: ClassifyEvalConfig) -> Evaluation:
+    """Evaluate a classifier on prepared sequences.
 
     Raises:
         ArtifactError: no classifier or no sequences there, or damaged.
@@ -27,13 +44,19 @@ def run(model: Path, corpus: Path, config: ClassifyEvalConfig, out: Path | None 
     """
     opened, sequences = load_classifier(model), open_sequences(corpus)
     check_same(opened.facts, sequences.facts, model, corpus)
-    report = evaluate(opened.model, sequences, config)
-    if out is not None:
-        parents = {"classifier": opened.artifact, "sequences": sequences.artifact}
-        with write_artifact(out, kind="report", parents=parents) as draft:
-            report.write_json(draft.path / REPORT)
-            draft.body = {"config": config.to_json()}
-    return report
+    outputs_BY = outputs_of(opened.model, sequences, config)
+    truth = sequences.split(config.split).y.numpy()
+    if opened.spec.head == "classes":
+        found: np.ndarray = outputs_BY.argmax(1).numpy()
+        made = [_accuracy(found, truth), *_recalls(found, truth, opened.facts.classes)]
+    else:
+        scale, offset = opened.model.target_std, opened.model.target_mean
+        found = (outputs_BY * scale + offset).numpy()
+        made = _errors(found, truth, opened.facts.targets)
+    note = _note(config)
+    measurements = tuple(m.model_copy(update={"note": note}) for m in made)
+    report = Report(environment=environment(), measurements=measurements)
+    return Evaluation(report, opened, sequences, found, truth)
 
 
 def check_same(mine: SequenceFacts, theirs: SequenceFacts, model: Path, corpus: Path) -> None:
@@ -49,8 +72,10 @@ def check_same(mine: SequenceFacts, theirs: SequenceFacts, model: Path, corpus: 
 
 
 @torch.inference_mode()
-def evaluate(model: Classifier, sequences: Sequences, config: ClassifyEvalConfig) -> Report:
-    """Measure a model, which is left at its own rate.
+def outputs_of(
+    model: Classifier, sequences: Sequences, config: ClassifyEvalConfig
+) -> Float[Tensor, "B Y"]:
+    """Return a model's outputs for a split; it is left at its own rate.
 
     Raises:
         ConfigError: the model has no step sizes to change, or too few frames would be left.
@@ -64,7 +89,7 @@ def evaluate(model: Classifier, sequences: Sequences, config: ClassifyEvalConfig
     if told:
         model.set_rate(float(config.rate))
     try:
-        outputs_BY = torch.cat(
+        return torch.cat(
             [
                 model(torch.from_numpy(_at_rate(part_BLI.numpy(), config)))
                 for part_BLI in torch.split(data.x_BLI, config.batch_size)
@@ -73,10 +98,6 @@ def evaluate(model: Classifier, sequences: Sequences, config: ClassifyEvalConfig
     finally:
         if told:
             model.set_rate(1.0)
-    made = _accuracy if model.spec.head == "classes" else _errors
-    note = _note(config)
-    found = [m.model_copy(update={"note": note}) for m in made(model, outputs_BY, data.y)]
-    return Report(environment=environment(), measurements=tuple(found))
 
 
 def _at_rate(x_BLI: np.ndarray, config: ClassifyEvalConfig) -> np.ndarray:
@@ -90,34 +111,41 @@ def _note(config: ClassifyEvalConfig) -> str:
     return f"{config.split} split, one frame in {config.rate} ({config.decimate}), {rule} the rule"
 
 
-def _accuracy(_: Classifier, outputs_BY: torch.Tensor, y_B: torch.Tensor) -> list[Measurement]:
-    right_B = (outputs_BY.argmax(1) == y_B).float().tolist()
-    interval = ratio_interval([100.0 * right for right in right_B], [1.0] * len(right_B))
-    return [
-        Measurement(
-            name="accuracy",
-            value=interval.value,
-            unit="%",
-            low=interval.low,
-            high=interval.high,
-            n=len(right_B),
-        )
-    ]
+def _accuracy(found_B: np.ndarray, truth_B: np.ndarray) -> Measurement:
+    return _share("accuracy", found_B == truth_B)
 
 
-def _errors(model: Classifier, outputs_BY: torch.Tensor, y_BY: torch.Tensor) -> list[Measurement]:
+def _recalls(found_B: np.ndarray, truth_B: np.ndarray, classes: Sequence[str]) -> list[Measurement]:
+    """Return the share of each class that was found, where there is one of it."""
+    right_of = {name: found_B[truth_B == k] == k for k, name in enumerate(classes)}
+    return [_share(f"recall.{name}", right) for name, right in right_of.items() if right.size]
+
+
+def _share(name: str, right_B: np.ndarray) -> Measurement:
+    interval = ratio_interval((100.0 * right_B).tolist(), [1.0] * len(right_B))
+    return Measurement(
+        name=name,
+        value=interval.value,
+        unit="%",
+        low=interval.low,
+        high=interval.high,
+        n=len(right_B),
+    )
+
+
+def _errors(
+    found_BY: np.ndarray, truth_BY: np.ndarray, targets: Sequence[str]
+) -> list[Measurement]:
     """Return the RMSE of each figure, in its own unit."""
-    found_BY = outputs_BY * model.target_std + model.target_mean
-    square_BY = (found_BY - y_BY).square()
     measurements = []
-    for index, square_B in enumerate(square_BY.T):
+    for name, square_B in zip(targets, np.square(found_BY - truth_BY).T, strict=True):
         interval = ratio_interval(square_B.tolist(), [1.0] * len(square_B))
         value, low, high = (
             float(np.sqrt(part)) for part in (interval.value, interval.low, interval.high)
         )
         measurements.append(
             Measurement(
-                name=f"rmse.y{index}", value=value, unit="", low=low, high=high, n=len(square_B)
+                name=f"rmse.{name}", value=value, unit="", low=low, high=high, n=len(square_B)
             )
         )
     return measurements

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from todm.core.artifact import Artifact, load_artifact, write_artifact
-from todm.core.classify_config import FACTS
+from todm.core.classify_config import FACTS, SequenceFacts
 from todm.core.errors import ConfigError
 from todm.core.profile import DeviceProfile
 from todm.core.report import Measurement, Report, Verdict, environment
@@ -28,6 +28,7 @@ from todm.export.forms import distinct_forms
 from todm.export.onnx_graph import write_graph
 from todm.export.parity import STREAMING, judge_deviation
 from todm.export.run import require
+from todm.features.decimate import decimated
 from todm.metrics.deviation import Deviation
 from todm.models.classifier import StreamingClassifier, divisors
 from todm.models.classifier_store import SPEC, OpenClassifier, load_classifier
@@ -56,6 +57,7 @@ def run(
     corpus: Path,
     profile: DeviceProfile | None = None,
     chunk_frames: int | None = None,
+    rate: int = 1,
 ) -> Artifact:
     """Export a classifier in the targets' forms and check parity.
 
@@ -66,31 +68,34 @@ def run(
         corpus: the sequences whose dev split parity is judged on.
         profile: the device that it is for; stored inside.
         chunk_frames: frames of a step; None takes the largest divisor of the length up to 32.
+        rate: the device's frames are one in so many of those of training; every step size is
+            lengthened accordingly.
 
     Raises:
-        ConfigError: no target, two of one form, a model without a chunk form, or a chunk that does
-            not divide the length.
+        ConfigError: no target, two of one form, a model without a chunk form, a chunk that does
+            not divide the length, or a rate that leaves fewer than two frames.
         ArtifactError: no classifier or no sequences, or damaged.
         GateError: a form computes something else; no bundle is left, or the earlier one.
         MissingExtraError: an exporter's package is not installed.
     """
     forms = distinct_forms(targets)
     opened = load_classifier(model)
-    length = opened.spec.num_frames
+    length, facts = _at_rate(opened, rate)
     chunk = divisors(length, MOST_CHUNK_FRAMES)[-1] if chunk_frames is None else chunk_frames
-    step = StreamingClassifier(opened.model, chunk).eval()
+    step = StreamingClassifier(opened.model, chunk, length).eval()
     contract = ClassifierContract(
         num_frames=length,
         chunk_frames=chunk,
         input_dim=opened.spec.input_dim,
         outputs=opened.spec.outputs,
         state_floats=step.state_floats,
+        rate=rate,
     )
     with write_artifact(out, kind="bundle", parents={"classifier": opened.artifact}) as draft:
         told = {t.form: _write_form(step, contract, t, draft.path) for t in targets}
         contract.write_json(draft.path / names.CONTRACT)
-        for name in (SPEC, FACTS):
-            (draft.path / name).write_bytes(opened.artifact.file(name).read_bytes())
+        (draft.path / SPEC).write_bytes(opened.artifact.file(SPEC).read_bytes())
+        facts.write_json(draft.path / FACTS)
         if profile is not None:
             profile.write_json(draft.path / names.PROFILE)
         report = _parity(opened, contract, corpus, draft.path)
@@ -100,6 +105,7 @@ def run(
             "name": opened.spec.short_name,
             "kind": opened.spec.kind,
             "chunk_frames": chunk,
+            "rate": rate,
             "params": opened.artifact.body["params"],
             "macs_per_chunk": _macs(step, contract),
             "bundle_bytes": {form: (draft.path / FILES[form]).stat().st_size for form in forms},
@@ -108,6 +114,20 @@ def run(
         } | ({} if profile is None else {"device": profile.name})
         (draft.path / names.CARD).write_text(_card(opened, contract, out.name, report), "utf-8")
     return load_artifact(out, "bundle", verify=False)
+
+
+def _at_rate(opened: OpenClassifier, rate: int) -> tuple[int, SequenceFacts]:
+    """Tell the model its rate; return the frames of a sequence and what is known of sequences."""
+    facts = opened.facts
+    if rate == 1:
+        return facts.num_frames, facts
+    length = -(-facts.num_frames // rate)
+    if length < 2:
+        raise ConfigError(f"a rate of {rate} leaves {length} of {facts.num_frames} frames")
+    opened.model.set_rate(float(rate))
+    hz = facts.frame_rate_hz
+    told = {"num_frames": length, "frame_rate_hz": None if hz is None else hz / rate}
+    return length, facts.model_copy(update=told)
 
 
 def _write_form(
@@ -140,12 +160,14 @@ def _macs(step: StreamingClassifier, contract: ClassifierContract) -> int:
 def _parity(
     opened: OpenClassifier, contract: ClassifierContract, corpus: Path, folder: Path
 ) -> Report:
-    x_BLI = open_sequences(corpus).split("dev").x_BLI[:PARITY_SEQUENCES]
-    if x_BLI.shape[1:] != (contract.num_frames, contract.input_dim):
+    whole_BLI = open_sequences(corpus).split("dev").x_BLI[:PARITY_SEQUENCES]
+    trained_on = (opened.spec.num_frames, opened.spec.input_dim)
+    if whole_BLI.shape[1:] != trained_on:
         raise ConfigError(
-            f"{corpus}: sequences of {tuple(x_BLI.shape[1:])} (frames, inputs), the classifier "
-            f"has {(contract.num_frames, contract.input_dim)}; give those it was trained on"
+            f"{corpus}: sequences of {tuple(whole_BLI.shape[1:])} (frames, inputs), the classifier "
+            f"has {trained_on}; give those it was trained on"
         )
+    x_BLI = torch.from_numpy(decimated(whole_BLI.numpy(), contract.rate, filtered=True))
     exact = copy.deepcopy(opened.model).double()
     theirs_BY = (exact(x_BLI.double()) * exact.target_std + exact.target_mean).numpy()
     forms: dict[str, LoadedClassifier] = {}
@@ -180,13 +202,14 @@ def _card(opened: OpenClassifier, contract: ClassifierContract, name: str, repor
     facts = opened.facts
     told = f"{len(facts.classes)} classes" if facts.classes else f"{len(facts.targets)} figures"
     rows = [f"| {v.name} | {v.value:.2g} | {v.limit:g} | {v.status} |" for v in report.verdicts]
+    slower = "" if contract.rate == 1 else f" A frame is one in {contract.rate} of training's."
     scaled = "" if facts.classes else " They are in the unit of the training targets."
     return "\n".join(
         [
             f"# {name}",
             "",
             f"Tells {told} of {facts.name}: sequences of {contract.num_frames} frames with "
-            f"{contract.input_dim} input(s).",
+            f"{contract.input_dim} input(s).{slower}",
             "",
             f"A step takes `frames` (N, {contract.chunk_frames}, {contract.input_dim}) and `state` "
             f"(N, {contract.state_floats}), zeros at the start, and gives `outputs` (N, "

@@ -227,8 +227,10 @@ class StreamingClassifier(nn.Module):
     mean: Tensor
     istd: Tensor
 
-    def __init__(self, model: Classifier, chunk_frames: int) -> None:
-        """Fold a model for chunks of so many frames.
+    def __init__(self, model: Classifier, chunk_frames: int, num_frames: int | None = None) -> None:
+        """Fold a model, at its present rate, for chunks of so many frames.
+
+        Sequences have ``num_frames``; None takes the length that the model's spec names.
 
         Raises:
             ConfigError: its maps have no chunk form, or the chunk does not divide its sequences.
@@ -240,10 +242,11 @@ class StreamingClassifier(nn.Module):
                 f"a {spec.map.kind} is a baseline of training and is not exported; export an "
                 "lssl or an mhssm"
             )
-        if chunk_frames < 1 or spec.num_frames % chunk_frames:
+        length = spec.num_frames if num_frames is None else num_frames
+        if chunk_frames < 1 or length % chunk_frames:
             raise ConfigError(
-                f"chunks of {chunk_frames} frames do not divide sequences of {spec.num_frames}; "
-                f"take one of {', '.join(map(str, divisors(spec.num_frames)))}"
+                f"chunks of {chunk_frames} frames do not divide sequences of {length}; "
+                f"take one of {', '.join(map(str, divisors(length)))}"
             )
         self.chunk_frames = chunk_frames
         for name in ("mean", "istd"):

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import assert_never
 
 import numpy as np
-import soxr
 
 from todm.core.artifact import Artifact, load_artifact, write_artifact
 from todm.core.classify_config import (
@@ -19,13 +18,11 @@ from todm.core.classify_config import (
 from todm.core.data_config import SPLITS, SourceConfig, Split
 from todm.core.errors import ConfigError, DataError
 from todm.data.corpora import ISOLATED_WORDS, corpus_reader, find_corpus
-from todm.data.rows import Rejects, Request, Row
+from todm.data.rows import Rejects, Request
 from todm.data.sequences import write_split
-from todm.features.fbank import SAMPLE_RATE_HZ
-from todm.features.mfcc import FRAME_SHIFT_MS, mfcc
+from todm.features.mfcc import FRAME_SHIFT_MS
+from todm.features.sequence import sequence_of
 from todm.prepare.sequence_tables import Splits, read_images, read_table
-
-LEAST_RMS = 1e-6
 
 
 def run(
@@ -91,7 +88,9 @@ def _audio(
         if row.text not in classes or row.split is None:
             continue
         try:
-            kept[row.split].append((_sequence(row, source), classes.index(row.text)))
+            kept[row.split].append(
+                (sequence_of(row.load(), source.audio_form), classes.index(row.text))
+            )
         except DataError as error:
             rejects.add("audio", f"{row.where}: {error}")
     splits = {split: _stacked(split, kept[split]) for split in SPLITS}
@@ -102,6 +101,7 @@ def _audio(
         input_dim=input_dim,
         frame_rate_hz=source.rate_hz if source.form == "raw" else 1000.0 / FRAME_SHIFT_MS,
         classes=classes,
+        audio=source.audio_form,
     )
     return facts, splits
 
@@ -113,24 +113,3 @@ def _stacked(split: Split, found: list[tuple[np.ndarray, int]]) -> tuple[np.ndar
         np.stack([x_LI for x_LI, _ in found]),
         np.asarray([label for _, label in found], np.int64),
     )
-
-
-def _sequence(row: Row, source: AudioSource) -> np.ndarray:
-    """Return a recording's samples or cepstra, (frames, inputs)."""
-    samples_S = row.load()
-    if source.rate_hz != SAMPLE_RATE_HZ:
-        samples_S = soxr.resample(samples_S, SAMPLE_RATE_HZ, source.rate_hz, quality="HQ")
-    rms = float(np.sqrt(np.square(samples_S, dtype=np.float64).mean()))
-    if source.unit_rms:
-        samples_S = samples_S / max(rms, LEAST_RMS)
-    fitted_S = fitted(samples_S, round(source.duration_s * source.rate_hz)).astype(np.float32)
-    return mfcc(fitted_S, source.rate_hz) if source.form == "mfcc" else fitted_S[:, None]
-
-
-def fitted(samples_S: np.ndarray, size: int) -> np.ndarray:
-    """Cut or pad with zeros to a size, about the middle."""
-    spare = size - samples_S.size
-    if spare >= 0:
-        return np.pad(samples_S, (spare // 2, spare - spare // 2))
-    start = -spare // 2
-    return samples_S[start : start + size]

@@ -31,6 +31,8 @@ class ClassifierContract(Value):
     input_dim: int
     outputs: int
     state_floats: int
+    rate: int = 1
+    """Frames that were trained on for each one that it takes."""
 
 
 class LoadedClassifier(ABC):
