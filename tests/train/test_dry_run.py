@@ -160,6 +160,7 @@ def test_command(
     code, out, _ = run("--recipe", "tiny", "--corpus", place, "--dry-run", "--gpus", "2")
     assert code == 0
     assert "memory of each of 2 GPUs" in out
+    assert "an assumed share" in out
     code, _, err = run("--recipe", "tiny", "--dry-run", "--out", "x")
     assert (code, err.count("\n")) == (2, 1)
     assert "leave out --lr-range, --init and --out" in err

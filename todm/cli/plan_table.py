@@ -31,6 +31,7 @@ def plan_table(found: "DryRun") -> str:
             (f"GPU-hours, {gpu}", f"{hours:.3g} at {plan.achieved_share:.1%} of its peak")
             for gpu, hours in plan.gpu_hours.items()
         ),
+        ("  an assumed share", "what icefall's Zipformer-M trains at on V100 (its pull 1058)"),
         ("weights, optimizer, average", " + ".join(f"{si(size)}B" for size in fixed)),
         *((f"step on {trial.what}", _step(trial, found.device)) for trial in found.trials),
         (f"memory of each of {found.gpus} GPUs", f"{si(found.bytes_per_gpu)}B"),

@@ -24,5 +24,6 @@ class SearchConfig(Value):
     """Where several processes or machines share the search: a file that all of them reach (an
     Optuna journal) or a database URL (``postgresql://...``). None searches alone."""
     abandoned_after_s: float = Field(default=600.0, gt=0.0)
-    """A net that a sharing process has not finished by then is free for the others; the nets of a
-    process that ended on the same machine are free at once."""
+    """A net that a sharing process has not finished by then is free for the others, so let it be
+    longer than the slowest evaluation; the nets of a process that ended on the same machine are
+    free at once."""
