@@ -20,7 +20,7 @@ from statistics import mean
 from cost_curve import ONE_NET, late
 from measuring import over_seeds
 from trials import SIZES, Trial, Trials, trial_measurements
-from trials_cli import FIGURES, chosen, parser, run_benchmark, summary
+from trials_cli import FIGURES, chosen, numbers, parser, run_benchmark, summary
 
 from todm.core.config import SupernetConfig
 from todm.core.cost_training import TrainingShape
@@ -141,7 +141,7 @@ def difference(name: str, arm: Sequence[Trial], default: Sequence[Trial]) -> lis
     """Return an arm's WER less the default's, the mean over the nets, where seeds are in both."""
     by_seed = {trial.config.seed: trial for trial in default}
     found = [
-        mean(trial.wer(size) - by_seed[trial.config.seed].wer(size) for size in SIZES)
+        mean_wer(trial) - mean_wer(by_seed[trial.config.seed])
         for trial in arm
         if trial.config.seed in by_seed
     ]
@@ -149,17 +149,35 @@ def difference(name: str, arm: Sequence[Trial], default: Sequence[Trial]) -> lis
     return [over_seeds(f"{name}.wer.diff", found, "points", note=note)] if found else []
 
 
+def mean_wer(trial: Trial) -> float:
+    """Return the mean WER of a trial's nets."""
+    return mean(trial.wer(size) for size in SIZES)
+
+
+def spread(name: str, default: Sequence[Trial]) -> list[Measurement]:
+    """Return the default's WER, the mean over the nets, over all of its seeds."""
+    note = "mean over the nets, then over seeds; the least and the largest seed"
+    found = [mean_wer(trial) for trial in default]
+    return [over_seeds(f"{name}.wer.seeds", found, "%", note=note)] if found else []
+
+
 def main() -> int:
     """Read the command line and run."""
     options = parser(__doc__.partition("\n")[0], ARMS, seeds=(0, 1))
     options.add_argument("--steps", type=int, default=800, help="of the default [800]")
+    options.add_argument(
+        "--default-seeds",
+        type=numbers,
+        default=(0, 1, 2, 3),
+        help="of the default alone: how far seeds lie apart [0,1,2,3]",
+    )
     options.add_argument("--max-steps", type=int, default=1000, help="of any arm [1000]")
     args = options.parse_args()
     if any(text.startswith("schedule.steps=") for text in args.set):
         options.error("give --steps instead of --set schedule.steps: each arm has its own")
     names = chosen(args, QUICK)
     if args.quick:
-        args.steps, args.max_steps = 8, 14
+        args.steps, args.max_steps, args.default_seeds = 8, 14, args.seeds
 
     def run(trials: Trials) -> tuple[list[Measurement], str]:
         ablations = Ablations(trials, args.steps, args.max_steps)
@@ -178,9 +196,17 @@ def main() -> int:
                 found += trial_measurements(f"{args.name}.{name}", made)
             if name == DEFAULT:
                 default = made
+                others = [seed for seed in args.default_seeds if seed not in args.seeds]
+                more, diverged = trials.run_all(name, [ablations.config((), s) for s in others])
+                lost += diverged
+                found += spread(f"{args.name}.{name}", [*made, *more])
             else:
                 found += difference(f"{args.name}.{name}", made, default)
-        text = f"Equal MACs: {args.steps} steps of the default; at most {args.max_steps} of any."
+        text = (
+            f"Equal MACs: {args.steps} steps of the default; at most {args.max_steps} of any. "
+            f"Beside the differences look at {args.name}.{DEFAULT}.wer.seeds: a difference smaller "
+            "than what lies between the default's own seeds says little."
+        )
         figures = {"- default": "wer.diff", **FIGURES}
         parts = [text, summary(args.name, names, found, figures), *lost]
         return found, "\n\n".join(parts)

@@ -71,6 +71,8 @@ def test_ablations_take_the_same_macs_and_name_what_diverged(tmp_path, monkeypat
     macs = {name: report.value(f"tones.{name}.cost.tmacs") for name in names}
     assert macs["late"] == pytest.approx(macs["default"], rel=0.15)  # whole steps, short batches
     assert macs["importance"] == pytest.approx(macs["default"], rel=0.15)
+    seeds = {m.name: m for m in report.measurements}["tones.default.wer.seeds"]
+    assert seeds.n == 1
     gain = report.value("tones.late.wer.diff")
     both = [
         [report.value(f"tones.{arm}.wer.{size}") for size in SIZES] for arm in ("late", "default")
