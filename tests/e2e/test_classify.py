@@ -316,8 +316,9 @@ def test_baselines_are_evaluated_but_neither_told_the_rate_nor_exported(
     capsys.readouterr()
     assert todm("classify", "eval", folder / "gru", "--rate", 2) == 2
     assert "no step size" in capsys.readouterr().err
-    assert todm("classify", "export", folder / "gru", "--out", folder / "no") == 2
-    assert "baseline of training" in capsys.readouterr().err
+    for more in ((), ("--rate", 2)):
+        assert todm("classify", "export", folder / "gru", *more, "--out", folder / "no") == 2
+        assert "baseline of training" in capsys.readouterr().err
     assert not (folder / "no").exists()
 
 

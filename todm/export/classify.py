@@ -119,7 +119,7 @@ def run(
 def _at_rate(opened: OpenClassifier, rate: int) -> tuple[int, SequenceFacts]:
     """Tell the model its rate; return the frames of a sequence and what is known of sequences."""
     facts = opened.facts
-    if rate == 1:
+    if rate == 1 or not opened.spec.map.streams:  # what does not stream is refused for that
         return facts.num_frames, facts
     length = -(-facts.num_frames // rate)
     if length < 2:
