@@ -160,7 +160,7 @@ TASKS: dict[str, TaskPlan] = {
     ),
     "arabic": TaskPlan(
         sequences_recipe("arabic_raw"),
-        epochs=4,
+        epochs=3,
         batch_size=16,
         augment=AUDIO,
         rates_of="fsdd",
@@ -177,7 +177,7 @@ TASKS: dict[str, TaskPlan] = {
     **{f"{small}_full": _whole(small) for small in ("smnist", "pmnist")},
     "arabic16k": TaskPlan(
         sequences_recipe("arabic_raw_16k"),
-        epochs=3,
+        epochs=2,
         batch_size=16,
         augment=AUDIO,
         methods=TWO,
