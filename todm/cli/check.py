@@ -5,14 +5,20 @@ from typing import Annotated
 
 import typer
 
-from todm.cli.options import Audio, Json, MaybeCorpus, MaybeDevice, MaybeOut, Sets
+from todm.cli.options import Audio, Json, MaybeDevice, MaybeOut, Sets
 
 
 def check(
     bundle: Annotated[Path, typer.Argument(help="A bundle.", show_default=False)],
     device: MaybeDevice = None,
     audio: Audio = None,
-    corpus: MaybeCorpus = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(
+            "--corpus",
+            help="A prepared corpus; with --runtimes by default the one it was made with.",
+        ),
+    ] = None,
     runtimes: Annotated[
         str | None,
         typer.Option(
