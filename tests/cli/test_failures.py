@@ -2,6 +2,7 @@
 
 import errno
 import sys
+from urllib.error import URLError
 
 import pytest
 
@@ -41,6 +42,8 @@ def raising(error):
         (ModuleNotFoundError("No module named 'zzz'", name="zzz"), 70, "internal"),
         (OSError(errno.ENOSPC, "No space left on device", "f"), 2, "f: No space left on device"),
         (OSError(errno.EROFS, "Read-only file system"), 2, "choose a folder that can be written"),
+        (OSError(errno.ENOTDIR, "Not a directory", "a/b"), 2, "a/b: Not a directory; choose"),
+        (URLError("no such host"), 2, "download failed (no such host); check the connection"),
         (OSError(errno.EIO, "I/O error"), 70, "internal: OSError"),
         (ValueError("two\nlines"), 70, "two lines"),
     ],

@@ -74,7 +74,12 @@ def test_a_table_with_a_test_split_is_taken_as_it_is(noise: Path) -> None:
 def test_noise_that_cannot_be_kept_apart_is_refused(
     prepare: Prepare, make_words: Callable[..., Path], noise: Path
 ) -> None:
-    (noise / "noise.tsv").unlink()
+    table = noise / "noise.tsv"
+    text = table.read_text("utf-8")
+    table.write_text(text + "short\n", "utf-8")
+    with pytest.raises(DataError, match=rf"line {text.count(chr(10)) + 1} has 1 of 4 columns"):
+        noise_files(noise, "train")
+    table.unlink()
     make_words(noise.parent / "fsdd")
     with pytest.raises(DataError, match="no noise is kept apart for dev"):
         prepare("fsdd", noise={"snr_db": (0, 0)}, corpora_dir=noise.parent)

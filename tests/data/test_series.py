@@ -8,6 +8,7 @@ from todm.core.forecast_config import SeriesConfig
 from todm.data.calendar_marks import calendar_marks, mark_names, parse_frequency
 from todm.data.series import read_series
 from todm.data.windows import make_windows, split_rows
+from todm.features.series_facts import Scale
 
 pd = pytest.importorskip("pandas")
 
@@ -262,10 +263,30 @@ def test_a_series_shorter_than_the_window(table, window, horizon, part):
         )
 
 
-def test_a_constant_series_has_a_scale(table):
-    series = read_series(hourly(table, values=np.full(60, 7.0)), SeriesConfig())
+@pytest.mark.parametrize("constant", [7.0, 0.1])  # the mean of 48 times 0.1 is not 0.1
+def test_a_constant_series_has_a_scale(table, constant):
+    series = read_series(hourly(table, values=np.full(60, constant)), SeriesConfig())
     windows, scale = make_windows(
         series, SeriesConfig(), window_steps=5, horizon_steps=3, marks=False
     )
-    assert (scale.mean, scale.std) == ((7.0,), (1.0,))
-    assert not windows["test"].values_TC.any()
+    assert scale.mean == pytest.approx((constant,))
+    assert scale.std == (1.0,)
+    assert np.abs(windows["test"].values_TC).max() < 1e-12
+
+
+def test_small_numbers_that_change_are_no_rounding():
+    assert Scale.of(np.array([[1e-15], [3e-15]])).std == pytest.approx((1e-15,))
+
+
+def test_local_time_is_read_across_a_clock_change(table):
+    local = pd.date_range("2024-10-26", periods=60, freq="h", tz="Europe/Berlin")
+    rows = [f"{t.isoformat()},{v}" for v, t in enumerate(local)]
+    series = read_series(write(table, rows), SeriesConfig())
+    assert (series.frequency, series.step_s, len(series.values_TC)) == ("h", 3600.0, 60)
+    assert series.notes == ()
+
+
+def test_a_target_named_twice_is_taken_once(table):
+    rows = [f"{t},{v},{-v}" for v, t in enumerate(HOURS)]
+    write(table, rows, "date,a,b")
+    assert read_series(table, SeriesConfig(targets=("a", "a"))).names == ("a",)

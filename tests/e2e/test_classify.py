@@ -355,6 +355,8 @@ def test_baselines_are_evaluated_but_neither_told_the_rate_nor_exported(
         ("predict {0}/net {0}/no.wav", "no such file"),
         ("predict {0}/net {0}/small.json", "does not say how its sequences were made"),
         ("predict {0}/net {0}/classes.npz", "has no array 'x'"),
+        ("predict {0}/net {0}/nan.npz", "x[1] holds values that are not finite"),
+        ("train --recipe fsdd_raw --corpus {0}/classes --out {0}/classes", "holds a sequences"),
         ("predict {0}/net {0}/classes.npz --runtime ort", "--runtime is for bundles"),
         ("predict {0}/classes {0}/classes.npz", "holds a sequences; give a classifier"),
     ],
@@ -362,6 +364,7 @@ def test_baselines_are_evaluated_but_neither_told_the_rate_nor_exported(
 def test_wrong_inputs_are_one_line_and_exit_2(
     trained: Path, folder: Path, arguments: str, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    np.savez(folder / "nan.npz", x=np.where(np.arange(3) == 1, np.nan, 0.0)[:, None].repeat(24, 1))
     capsys.readouterr()
     assert todm("classify", *arguments.format(folder).split()) == 2
     error = capsys.readouterr().err.strip()

@@ -66,6 +66,26 @@ CASES = [
         manifest("supernet", body={"corpus_path": "/nowhere/corpus"}),
     ),
     Case(
+        "a front in the supernet's place",
+        "search {supernet} --corpus {corpus} --set trials=2 --out {supernet}",
+        2,
+        "holds a supernet artifact, which a front must not replace; choose another --out",
+    ),
+    Case(
+        "a subnet in its own place",
+        "finetune {subnet} --corpus {corpus} --set schedule.steps=1 --out {corpus}",
+        2,
+        "holds a corpus artifact, which a subnet must not replace",
+    ),
+    Case(
+        "a place below a file",
+        "search {supernet} --corpus {corpus} --set trials=2 --out a.txt/new",
+        2,
+        "Not a directory|choose a place below a folder",
+        text("a.txt", "text"),
+    ),
+    Case("a negative WER", "eval {subnet} --max-wer -1", 2, "eval: max_wer"),
+    Case(
         "unknown search key", SEARCH + " --set trails=3", 2, "unknown key 'trails'; known: trials"
     ),
     Case(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tiny_bundle import SYMBOLS, babble, random_model
 
 from todm.core.contract import contract_of
-from todm.core.errors import GateError
+from todm.core.errors import ConfigError, GateError
 from todm.core.quality import Quality
 from todm.core.quantization import GateConfig, OnnxDynamicInt8
 from todm.core.target import target_of
@@ -107,6 +107,20 @@ def test_a_gate_that_cannot_hold_says_what_it_found(tmp_path, dev, monkeypatch):
     gate = gate_of(tmp_path, random_model(), dev[:1])
     with pytest.raises(GateError, match=r"onnx\.int8: the likelihood rises by .* leave this"):
         gate.ship(OnnxDynamicInt8())
+
+
+def test_a_gate_with_one_linear_left_to_choose_says_so_too(tmp_path, dev, monkeypatch):
+    monkeypatch.setattr("todm.export.gate.wer_rise_bound", lambda *_: 9.0)
+    gate = gate_of(tmp_path, random_model(), dev[:1])
+    fallbacks = tuple(gate.workshop.layers(OnnxDynamicInt8()))[1:]
+    with pytest.raises(GateError, match=rf"with {len(fallbacks)} of {len(fallbacks) + 1} linears"):
+        gate.ship(OnnxDynamicInt8(fallbacks=fallbacks))
+
+
+def test_a_fallback_that_is_no_linear_is_refused(tmp_path, dev):
+    gate = gate_of(tmp_path, random_model(), dev[:1])
+    with pytest.raises(ConfigError, match=r"no linear 'joiner\.to_vocap'; there are .*to_vocab"):
+        gate.ship(OnnxDynamicInt8(fallbacks=("joiner.to_vocap",)))
 
 
 def test_the_likelihood_is_the_training_loss_of_the_training_form(dev):

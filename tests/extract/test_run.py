@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from todm.core.artifact import load_artifact
+from todm.core.data_config import PrepareConfig, SourceConfig, TokenConfig
 from todm.core.errors import ArtifactError, ConfigError, GateError, InfeasibleError
 from todm.core.front import FRONT_FILE, TRIALS_FILE, Front
 from todm.core.profile import Budget, DeviceProfile, load_profile
 from todm.core.search_config import SearchConfig
 from todm.extract.run import PROFILE, run
 from todm.models.store import load_subnet, load_supernet
+from todm.prepare.run import run as prepare
 from todm.search import run as search_run
 from todm.search.objectives import EvaluationLog
 from todm.search.run import run as search
@@ -154,10 +156,17 @@ def test_a_front_of_another_supernet_is_refused(chain, tmp_path):
         run(other, chain.front, with_budgets(bundle_bytes=1e9), chain.corpus, tmp_path / "s")
 
 
-def test_a_corpus_with_other_tokens_is_refused(chain, tmp_path):
-    from todm.core.data_config import PrepareConfig, SourceConfig, TokenConfig
-    from todm.prepare.run import run as prepare
+def test_a_front_of_another_corpus_is_refused(chain, tmp_path):
+    """Its WERs and those of the nets that extraction adds would be of different speech."""
+    source = SourceConfig(corpus="transcripts", path=chain.speech)
+    other = tmp_path / "other"
+    prepare(PrepareConfig(name="other", source=source), other)
+    with pytest.raises(ArtifactError, match="searched on another corpus than"):
+        run(chain.supernet, chain.front, with_budgets(bundle_bytes=1e9), other, tmp_path / "s")
+    assert not (tmp_path / "s").exists()
 
+
+def test_a_corpus_with_other_tokens_is_refused(chain, tmp_path):
     source = SourceConfig(corpus="transcripts", path=chain.speech)
     other = tmp_path / "words"
     prepare(PrepareConfig(name="w", source=source, tokens=TokenConfig(unit="word")), other)

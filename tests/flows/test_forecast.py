@@ -138,6 +138,11 @@ def test_the_library_stands_beside_it(model: Path) -> None:
     np.testing.assert_allclose(ours, theirs)
 
 
+def test_a_season_longer_than_the_window_is_refused(model: Path) -> None:
+    with pytest.raises(ConfigError, match=r"season_steps 1000 is longer than the window of \d+"):
+        evaluate_to(model, None, ForecastEvalConfig(season_steps=1000, library_windows=0), None)
+
+
 def test_without_the_library_its_extra_is_named(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

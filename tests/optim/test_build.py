@@ -172,3 +172,9 @@ def test_the_state_of_a_spread_net_is_refused_in_one_line() -> None:
     spread = {"ranks": [optimizer.state_dict(), optimizer.state_dict()]}
     with pytest.raises(ArtifactError, match=r"of 2 processes with run\.strategy fsdp; go on with"):
         optimizer.load_state_dict(spread)
+
+
+@pytest.mark.parametrize("betas", [(0.9, 1.5), (0.9, 1.0), (1.0, 0.98), (-0.1, 0.98)])
+def test_betas_that_never_forget_are_refused(betas: tuple[float, float]) -> None:
+    with pytest.raises(ConfigError, match="betas"):
+        OptimConfig.parse({"betas": betas}, where="test")

@@ -49,7 +49,8 @@ def evaluate(
     from todm.evaluate.run import EvaluateConfig, run
     from todm.flows.lineage import corpus_of
 
-    default = EvaluateConfig(split=split, runtime=runtime, precision=precision, max_wer=max_wer)
+    told = {"split": split, "runtime": runtime, "precision": precision, "max_wer": max_wer}
+    default = EvaluateConfig.parse(told, where="eval")
     chosen = apply_overrides(default, sets or [])
     report = run(model, corpus or corpus_of(model), chosen, out, aligner=align)
     found = {m.name: m for m in report.measurements}

@@ -5,6 +5,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from urllib.error import URLError
 
 import typer
 from typer.exceptions import TyperException
@@ -34,6 +35,7 @@ _CURE_OF = {
     errno.ENOSPC: "free some space or choose another --out",
     errno.EDQUOT: "free some space or choose another --out",
     errno.EROFS: "choose a folder that can be written",
+    errno.ENOTDIR: "choose a place below a folder",
     errno.EACCES: "choose a place that you may read and write",
     errno.EPERM: "choose a place that you may read and write",
 }
@@ -73,6 +75,11 @@ def explain_failure(error: Exception) -> tuple[str, int]:
             package = name.partition(".")[0]
             missing = MissingExtraError(package, extra=_EXTRA_OF[package])
             return str(missing), missing.exit_code
+        case URLError():
+            return (
+                f"download failed ({error.reason}); check the connection, run it again",
+                WRONG_INPUT,
+            )
         case OSError(errno=int(number)) if number in _CURE_OF:
             place = f"{error.filename}: " if error.filename else ""
             return f"{place}{error.strerror}; {_CURE_OF[number]}", WRONG_INPUT

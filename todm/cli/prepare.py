@@ -77,6 +77,8 @@ def _base(
         base = read_config(PrepareConfig, config)
         return base.model_copy(update={"strict": True}) if strict else base
     assert corpus is not None
+    if not corpus:
+        raise ConfigError("the name of a corpus is empty; --help lists the formats")
     return PrepareConfig(
         name=corpus,
         source=SourceConfig(corpus=corpus, path=path),

@@ -103,11 +103,11 @@ def write_artifact(
     On any error the scratch folder is removed and an earlier artifact at ``out`` stays.
 
     Raises:
-        ArtifactError: ``out`` exists and is not an artifact (or ``replace`` is off), or the
-            place cannot be written (read-only, no space).
+        ArtifactError: ``out`` is taken (``require_place``), or the place cannot be written
+            (read-only, no space).
     """
     out = out.absolute()
-    _refuse_foreign(out, replace=replace)
+    require_place(out, kind, parents=parents, replace=replace)
     scratch = out.with_name(f".{out.name}.tmp-{_process()}")
     draft = Draft(path=scratch, parents={k: v.digest for k, v in (parents or {}).items()})
     try:
@@ -124,6 +124,8 @@ def write_artifact(
         manifest.write_json(scratch / MANIFEST_NAME)
         _swap(scratch, out)
     except OSError as error:
+        if error.errno is None:  # of a library, such as a download's
+            raise
         raise ArtifactError(f"{out}: cannot write ({error.strerror or error})") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -136,6 +138,8 @@ def _hash_files(folder: Path) -> dict[str, str]:
 
 def _swap(scratch: Path, out: Path) -> None:
     old = out.with_name(f".{out.name}.old-{_process()}")
+    if out.is_dir() and not any(out.iterdir()):
+        out.rmdir()
     if out.exists():
         out.rename(old)
     try:
@@ -154,16 +158,34 @@ def _process() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
-def _refuse_foreign(out: Path, *, replace: bool) -> None:
-    if not out.exists():
-        return
-    if out.is_dir() and not any(out.iterdir()):
-        out.rmdir()
+def require_place(
+    out: Path,
+    kind: ArtifactKind,
+    *,
+    parents: Mapping[str, Artifact] | None = None,
+    replace: bool = True,
+) -> None:
+    """Refuse a place where an artifact of that kind must not be written.
+
+    Raises:
+        ArtifactError: something else stands there: no artifact, one of another kind, one that the
+            new one is made from, or (without ``replace``) any.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / MANIFEST_NAME).is_file():
         raise ArtifactError(f"{out}: exists and is no todm artifact; choose another --out")
     if not replace:
         raise ArtifactError(f"{out}: exists already; choose another --out")
+    with contextlib.suppress(ConfigError):  # a damaged one may be replaced
+        there = Manifest.read_json(out / MANIFEST_NAME)
+        if there.kind != kind:
+            raise ArtifactError(
+                f"{out}: holds a {there.kind} artifact, which a {kind} must not replace; choose "
+                "another --out"
+            )
+        if any(there.digest() == parent.digest for parent in (parents or {}).values()):
+            raise ArtifactError(f"{out}: is what this {kind} is made from; choose another --out")
 
 
 def load_artifact(path: Path, kind: ArtifactKind | None = None, *, verify: bool = True) -> Artifact:

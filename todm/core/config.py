@@ -1,6 +1,6 @@
 """The configuration of a supernet training: one frozen value, written out in full."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -123,6 +123,9 @@ class DropoutConfig(Value):
     rate: float = Field(default=0.1, ge=0.0, lt=1.0)
 
 
+Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
 class OptimConfig(Value):
     """The optimizer and its clipping."""
 
@@ -131,7 +134,7 @@ class OptimConfig(Value):
     lr: float = Field(default=0.03, gt=0.0)
     ssm_lr: float = Field(default=0.002, gt=0.0)
     """Rate of the plain Adam for A, B and log_dt: rms rules destroy SSM frequencies."""
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[Beta, Beta] = (0.9, 0.98)
     clipping_scale: float = Field(default=2.0, gt=0.0)
     """Clip at this multiple of the median of recent gradient norms."""
     rms: Literal["tensor", "row_block"] = "tensor"

@@ -188,7 +188,7 @@ class LoaderConfig(Value):
     """Longer training utterances are left out."""
     bucket: bool = True
     """Put utterances of similar duration into one batch."""
-    max_duration_s: float | None = Field(default=None, gt=0.0)
+    max_duration_s: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
     """Fill each batch up to so much audio, padding and slowest speed included, from buckets of
     similar duration; None gives all batches ``batch_size`` utterances."""
     num_buckets: int = Field(default=30, ge=1)

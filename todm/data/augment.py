@@ -84,6 +84,11 @@ def noise_files(folder: Path, split: Split = "train") -> list[Path]:
         missing = [name for name in ("category", "split", "rel_path") if name not in columns]
         if missing:
             raise DataError(f"{table}:1: no column {missing[0]!r}; add it")
+        short = next((i for i, line in enumerate(lines, 1) if len(line) < len(lines[0])), None)
+        if short is not None:
+            raise DataError(
+                f"{table}: line {short} has {len(lines[short - 1])} of {len(lines[0])} columns"
+            )
         found = [
             (line[columns["split"]], folder / line[columns["rel_path"]])
             for line in lines[1:]

@@ -20,6 +20,8 @@ ALL_COLUMNS = "*"
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
 _DIGIT_FORMATS = {4: "%Y", 6: "%Y%m", 8: "%Y%m%d"}
 """Times that are digits alone, by how many there are."""
+_OFFSET = re.compile(r"\d:\d\d.*([+-]\d\d:?\d\d|Z)$")
+"""A time's distance from UTC; where it changes, as local time does twice a year, UTC is read."""
 _LOOKED_AT_LINES = 20
 _HEADER_LINES = 2
 """From the index of a row to its line, counted from 1, under the header."""
@@ -99,7 +101,7 @@ def choose_columns(
     if ALL_COLUMNS in config.targets:
         return time, values
     if config.targets:
-        return time, list(config.targets)
+        return time, list(dict.fromkeys(config.targets))
     if len(values) != 1:
         raise DataError(
             f"{where}: which column is to be forecast? It has {', '.join(values)}; name them by "
@@ -152,7 +154,12 @@ def parse_times(text: "pd.Series[str]", config: SeriesConfig, where: str) -> "pd
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on times of no one format; what fails is told below
-            times = pd.to_datetime(cells, format=config.time_format or guessed, errors="coerce")
+            times = pd.to_datetime(
+                cells,
+                format=config.time_format or guessed,
+                errors="coerce",
+                utc=known.str.extract(_OFFSET, expand=False).nunique() > 1,
+            )
     except (ValueError, TypeError) as error:
         raise DataError(f"{where}: {error}; give --set series.time_format") from error
     if bool(times.isna().any()):

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 
-from todm.core.errors import DataError
+from todm.core.errors import ConfigError, DataError
 from todm.core.forecaster_spec import TPGNSpec
 from todm.core.report import Measurement, Report, environment
 from todm.core.value import Value
@@ -86,12 +86,19 @@ def evaluate(opened: OpenForecaster, series: Series, config: ForecastEvalConfig)
 
     Raises:
         DataError: the series is too short.
+        ConfigError: a season is longer than a window.
         MissingExtraError: statsforecast is not installed and a number of windows is given.
     """
     windows = windows_of(opened, series)
     season = config.season_steps
     if season is None:
         season = opened.spec.net.period_steps if isinstance(opened.spec.net, TPGNSpec) else 1
+    window = opened.spec.window_steps
+    if season > window:
+        raise ConfigError(
+            f"season_steps {season} is longer than the window of {window} steps that the seasonal "
+            "forecast is taken from; lower it"
+        )
     measurements = [*_own(opened, windows, season)]
     count = config.library_windows
     if count is None:

@@ -117,6 +117,9 @@ def _rows(path: Path) -> np.ndarray:
     rows: np.ndarray = x[..., None] if x.ndim == 2 else x
     if rows.ndim != 3:
         raise DataError(f"{path}: x has shape {x.shape}; it is (rows, frames[, inputs])")
+    if not np.isfinite(rows).all():
+        row = int(np.argmin(np.isfinite(rows).all((1, 2))))
+        raise DataError(f"{path}: x[{row}] holds values that are not finite; correct or remove it")
     return rows
 
 

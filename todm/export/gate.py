@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from todm.core.errors import GateError
+from todm.core.errors import ConfigError, GateError
 from todm.core.quality import GateRecord, LayerRise
 from todm.core.quantization import GateConfig, Quantized
 from todm.core.report import environment
@@ -52,13 +52,20 @@ class AccuracyGate:
 
         Raises:
             GateError: it holds with no set of fallbacks that leaves a linear quantized.
+            ConfigError: a fallback is no linear of the net.
         """
+        known = self.workshop.layers(scheme)
+        asked = set(scheme.fallbacks) - set(type(scheme)().fallbacks)
+        if unknown := sorted(asked - set(known)):
+            raise ConfigError(
+                f"fallbacks: no linear {unknown[0]!r}; there are {', '.join(sorted(known))}"
+            )
         reference = score_form(self._open_reference(scheme), self.dev, self.table)
         trial = self._try(scheme, reference, (), 1)
         if trial.met:
             return trial.record
         ranking = self.rank(scheme)
-        return self._search(scheme, reference, ranking).record
+        return self._search(scheme, reference, ranking, trial).record
 
     def _open_reference(self, scheme: Quantized) -> TransducerSteps:
         return self.workshop.open(form_of(scheme), "fp32")
@@ -114,7 +121,7 @@ class AccuracyGate:
         return tuple(sorted(found, key=lambda r: -r.nll_rise))
 
     def _search(
-        self, scheme: Quantized, reference: FormScores, ranking: Sequence[LayerRise]
+        self, scheme: Quantized, reference: FormScores, ranking: Sequence[LayerRise], first: Trial
     ) -> Trial:
         trials: dict[int, Trial] = {}
 
@@ -127,14 +134,14 @@ class AccuracyGate:
 
         count = fewest(holds, len(ranking) - 1)
         if count is None:
-            last = trials[max(trials)].record
+            last = (trials[max(trials)] if trials else first).record
             raise GateError(
                 f"{last.name}: the likelihood rises by {100 * (last.nll_rise or 0):.2f} % (limit "
                 f"{100 * self.config.max_nll_rise:g} %) and the WER by up to "
                 f"{last.wer_rise_bound:.2f} points (limit {self.config.max_wer_rise:g}) on "
                 f"{last.words} dev words with {len(last.scheme.fallbacks)} of "
-                f"{len(ranking)} linears in float32; leave this precision out, give a longer dev "
-                "split, or fine-tune the subnet for it (todm finetune)"
+                f"{len(self.workshop.layers(scheme))} linears in float32; leave this precision "
+                "out, give a longer dev split, or fine-tune the subnet for it (todm finetune)"
             )
         if count != next(reversed(trials)):  # the last one tried is what lies in the folder
             self.workshop.write(trials[count].scheme)

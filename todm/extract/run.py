@@ -127,12 +127,18 @@ def _open(supernet: Path, front: Path, profile: DeviceProfile, corpus: Path) -> 
         raise ArtifactError(
             f"{front}: was searched on another supernet than {supernet}; search this one first"
         )
+    source = open_corpus(corpus)
+    if searched.manifest.parents.get("corpus") != source.artifact.digest:
+        raise ArtifactError(
+            f"{front}: was searched on another corpus than {corpus}, and WERs of two are not to be "
+            "compared; search on that one, or leave out --corpus"
+        )
     return Inputs(
         supernet=opened,
         front=searched,
         trials=Front.read_json(searched.file(TRIALS_FILE)),
         search=SearchConfig.parse(searched.body.get("config"), where=f"{front} config"),
-        corpus=open_corpus(corpus),
+        corpus=source,
         profile=profile,
     )
 

@@ -14,6 +14,10 @@ PROBE = "probe.safetensors"
 """A few held-out windows: parity and bench run on them, without the table."""
 
 
+ROUNDING = 1e-12
+"""A deviation that is smaller than this share of the largest value is rounding."""
+
+
 class Scale(Value):
     """Mean and deviation of each variate over the training part."""
 
@@ -22,9 +26,9 @@ class Scale(Value):
 
     @classmethod
     def of(cls, values_TC: Float[np.ndarray, "T C"]) -> "Scale":
-        """Measure; a variate that never changes has the deviation 1."""
+        """Measure; a variate that never changes, but for rounding, has the deviation 1."""
         std_C = values_TC.std(0)
-        std_C = np.where(std_C > 0.0, std_C, 1.0)
+        std_C = np.where(std_C > ROUNDING * np.abs(values_TC).max(0), std_C, 1.0)
         return cls(mean=tuple(values_TC.mean(0).tolist()), std=tuple(std_C.tolist()))
 
     def apply(self, values: Float[np.ndarray, "*S C"]) -> Float[np.ndarray, "*S C"]:

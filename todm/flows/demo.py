@@ -20,7 +20,7 @@ from todm.core.report import Report
 from todm.core.search_config import SearchConfig
 from todm.core.specs import SubnetSpec
 from todm.core.target import Form
-from todm.data.corpora import has_corpus
+from todm.data.corpora import find_corpus, has_corpus
 from todm.data.manifest import Utterance, open_corpus
 from todm.evaluate.run import EvaluateConfig
 from todm.evaluate.run import run as run_evaluate
@@ -143,7 +143,7 @@ def _corpus(book: StageBook, corpora_dir: Path | None, *, real: bool) -> Artifac
     return book.run(
         "corpus",
         "corpus",
-        [config.to_json(), str(corpora_dir)],
+        [config.to_json(), str(find_corpus("fsdd", corpora_dir)) if real else None],
         lambda path: run_prepare(config, path, corpora_dir=corpora_dir),
     )
 

@@ -40,7 +40,7 @@ def extract_for_device(
         front: The front of a search over it.
         profile: The device.
         out: Where the subnet artifact goes.
-        corpus: The corpus to evaluate on; None takes the supernet's own.
+        corpus: The corpus to evaluate on; None takes the one that was searched on.
         allow_unjudged: Go on although no budget can be judged here.
 
     Raises:
@@ -48,7 +48,7 @@ def extract_for_device(
         InfeasibleError: no subnet meets the budgets.
         ArtifactError: an input is not what it should be.
     """
-    place = corpus or corpus_of(supernet)
+    place = corpus or corpus_of(front)
     return run_extract(
         supernet,
         front,

@@ -51,6 +51,9 @@ def read_images(
         "test": (test_BL[:, :, None], arrays["y_test"].astype(np.int64)),
     }
     classes = tuple(str(label) for label in range(int(labels_B.max()) + 1))
+    unknown = sorted(set(arrays["y_test"].tolist()) - set(range(len(classes))))
+    if unknown:
+        raise DataError(f"{path}: y_test holds {unknown[0]}, which is no label of y_train")
     facts = SequenceFacts(name=name, num_frames=train_BL.shape[1], input_dim=1, classes=classes)
     return facts, splits
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from todm.core.artifact import Artifact, is_complete, load_artifact, write_artifact
+from todm.core.artifact import Artifact, is_complete, load_artifact, require_place, write_artifact
 from todm.core.errors import ArtifactError
 from todm.core.front import FRONT_FILE, TRIALS_FILE, Front, FrontPoint, non_dominated
 from todm.core.search_config import SearchConfig
@@ -56,6 +56,8 @@ def run(
     parents = {"supernet": opened.artifact, "corpus": source.artifact}
     scored_on = [artifact.digest for artifact in parents.values()]
     scored_on += [config.split, str(config.eval_utterances)]
+    out = out.absolute()
+    require_place(out, "front")
     study = Study(space, config, _study_name(config, scored_on))
     log = None
     if config.storage is None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from todm.core.artifact import Artifact, load_artifact, write_artifact
+from todm.core.artifact import Artifact, load_artifact, require_place, write_artifact
 from todm.core.classify_config import ClassifyConfig
 from todm.core.config import OptimConfig, RunConfig, ScheduleConfig
 from todm.core.rng import derive_seed
@@ -36,6 +36,8 @@ def run(config: ClassifyConfig, corpus: Path, out: Path) -> Artifact:
         GateError: training diverged.
     """
     sequences = open_sequences(corpus)
+    out = out.absolute()
+    require_place(out, "classifier")
     work = out.with_name(out.name + ".work")
     open_work(config, work)
     task, state = train(config, sequences, work)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from todm.core.artifact import Artifact, load_artifact, write_artifact
+from todm.core.artifact import Artifact, load_artifact, require_place, write_artifact
 from todm.core.errors import ConfigError
 from todm.core.finetune_config import FinetuneConfig
 from todm.data.loader import BatchLoader
@@ -56,6 +56,8 @@ def run(config: FinetuneConfig, subnet: Path, corpus: Path, out: Path) -> Artifa
     if fabric.world_size > 1:
         raise ConfigError("fine-tuning runs in one process; start it without torchrun")
     loader = BatchLoader(opened, "train", config.data, config.seed)
+    out = out.absolute()
+    require_place(out, "subnet")
     work = out.with_name(out.name + ".work")
     open_work(config, work)
     model = load_subnet(subnet).model

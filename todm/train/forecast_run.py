@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from todm.core.artifact import Artifact, file_sha256, load_artifact, write_artifact
+from todm.core.artifact import Artifact, file_sha256, load_artifact, require_place, write_artifact
 from todm.core.config import OptimConfig, RunConfig
 from todm.core.cost_forecast import forecast_macs, forecaster_parameters
 from todm.core.forecast_config import EpochSchedule, ForecastConfig
@@ -75,6 +75,8 @@ def run(config: ForecastConfig, table: Path, out: Path) -> Artifact:
         MissingExtraError: pandas is not installed.
     """
     prepared = prepare(config, table)
+    out = out.absolute()
+    require_place(out, "forecaster")
     work = out.with_name(out.name + ".work")
     open_work(config, work)
     task, state = train(config, prepared, work)

@@ -48,6 +48,11 @@ def launch(config: RunConfig) -> Fabric:
             f"run.strategy {config.strategy} needs the processes that torchrun starts: "
             "torchrun --nproc-per-node 8 -m todm train-supernet ..., or leave it at auto"
         )
+    if config.accelerator == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "run.accelerator is cuda and torch sees no GPU; install a CUDA build (make setup "
+            "DEVICE=cuda), or say --set run.accelerator=cpu"
+        )
     if world == 1 and config.strategy != "fsdp":
         return Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)
     local = int(os.environ["LOCAL_WORLD_SIZE"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from todm.core.artifact import Artifact, load_artifact, write_artifact
+from todm.core.artifact import Artifact, load_artifact, require_place, write_artifact
 from todm.core.config import SupernetConfig
 from todm.core.errors import ConfigError
 from todm.core.rng import derive_seed
@@ -60,6 +60,8 @@ def run(config: SupernetConfig, corpus: Path, out: Path, init: Path | None = Non
     torch.set_num_threads(threads_each(config.run))
     fabric = launch(config.run)
     ranks = Ranks(fabric)
+    out = out.absolute()
+    require_place(out, "supernet")
     work = out.with_name(out.name + ".work")
     ranks.first(lambda: open_work(config, work))
     task = build_task(config, opened, fabric, old)
