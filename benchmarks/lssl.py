@@ -7,8 +7,8 @@ best of three on dev by a third of the epochs and one seed; then three seeds, ju
 Audio at full rate is also tested with one sample in two, filtered or not, with and without the
 rule that doubles every step size.
 
-The whole costs about 6 core-hours on one thread of a shared 2-core machine (estimated: FSDD 2.5,
-the words 1.5 and 0.7 more at 16 kHz, MNIST 1.3). Each training lies in --work under the digest of
+The whole costs about 7 core-hours on one thread of a shared 2-core machine (FSDD 2.9, the words 2.1
+and an estimated 0.5 more at 16 kHz, MNIST 1.5). Each training lies in --work under the digest of
 its configuration: a run that was cut off goes on, and processes may share the work by --only TASKS
 and --methods. A run of some tasks with --out keeps the report there for the others.
 
