@@ -10,6 +10,7 @@ run. Trainings lie in ``--work`` by the digest of configuration and corpus; a ru
 goes on, and several processes may share the work by ``--only``.
 """
 
+import argparse
 import itertools
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from statistics import mean
 from cost_curve import ONE_NET, late
 from measuring import over_seeds
 from trials import SIZES, Trial, Trials, trial_measurements
-from trials_cli import FIGURES, chosen, numbers, parser, run_benchmark, summary
+from trials_cli import FIGURES, chosen, numbers, parser, run_benchmark, shown, summary
 
 from todm.core.config import SupernetConfig
 from todm.core.cost_training import TrainingShape
@@ -161,6 +162,17 @@ def spread(name: str, default: Sequence[Trial]) -> list[Measurement]:
     return [over_seeds(f"{name}.wer.seeds", found, "%", note=note)] if found else []
 
 
+def overview(args: argparse.Namespace, found: Sequence[Measurement]) -> str:
+    """Return a table with a row for each arm, and how to read it."""
+    text = (
+        f"Equal MACs: {args.steps} steps of the default; at most {args.max_steps} of any. "
+        f"Beside the differences look at {args.name}.{DEFAULT}.wer.seeds: a difference smaller "
+        "than what lies between the default's own seeds says little."
+    )
+    figures = {"- default": "wer.diff", **FIGURES}
+    return f"{text}\n\n{summary(args.name, shown(args, found), found, figures)}"
+
+
 def main() -> int:
     """Read the command line and run."""
     options = parser(__doc__.partition("\n")[0], ARMS, seeds=(0, 1))
@@ -179,7 +191,7 @@ def main() -> int:
     if args.quick:
         args.steps, args.max_steps, args.default_seeds = 8, 14, args.seeds
 
-    def run(trials: Trials) -> tuple[list[Measurement], str]:
+    def run(trials: Trials) -> tuple[list[Measurement], list[str]]:
         ablations = Ablations(trials, args.steps, args.max_steps)
         found: list[Measurement] = []
         lost: list[str] = []
@@ -202,16 +214,9 @@ def main() -> int:
                 found += spread(f"{args.name}.{name}", [*made, *more])
             else:
                 found += difference(f"{args.name}.{name}", made, default)
-        text = (
-            f"Equal MACs: {args.steps} steps of the default; at most {args.max_steps} of any. "
-            f"Beside the differences look at {args.name}.{DEFAULT}.wer.seeds: a difference smaller "
-            "than what lies between the default's own seeds says little."
-        )
-        figures = {"- default": "wer.diff", **FIGURES}
-        parts = [text, summary(args.name, names, found, figures), *lost]
-        return found, "\n\n".join(parts)
+        return found, lost
 
-    return run_benchmark("ablations", args, run)
+    return run_benchmark("ablations", args, run, lambda _, found: overview(args, found))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from spine_cost import wall_ratio
 from trials import SIZES, Trials, trial_measurements
-from trials_cli import FIGURES, chosen, parser, run_benchmark, summary
+from trials_cli import FIGURES, chosen, parser, run_benchmark, shown, summary
 
 from todm.core.artifact import write_artifact
 from todm.core.config import SupernetConfig
@@ -143,15 +143,17 @@ def main() -> int:
     if args.quick:
         args.rounds = 2
 
-    def run(trials: Trials) -> tuple[list[Measurement], str]:
-        found, lost = measure(trials, args.name, names, args.seeds, args.rounds)
-        (args.out / "cost_curve.html").write_text(page(args.name, names, found), "utf-8")
+    def run(trials: Trials) -> tuple[list[Measurement], list[str]]:
+        return measure(trials, args.name, names, args.seeds, args.rounds)
+
+    def tell(trials: Trials, found: Sequence[Measurement]) -> str:
+        arms = shown(args, found)
+        (args.out / "cost_curve.html").write_text(page(args.name, arms, found), "utf-8")
         figures = {**FIGURES, "wall over largest": "cost.wall_ratio"}
         steps = f"Every schedule: {trials.base.schedule.steps} steps."
-        text = "\n\n".join([steps, summary(args.name, names, found, figures), *lost])
-        return found, text
+        return f"{steps}\n\n{summary(args.name, arms, found, figures)}"
 
-    return run_benchmark("cost_curve", args, run)
+    return run_benchmark("cost_curve", args, run, tell)
 
 
 if __name__ == "__main__":

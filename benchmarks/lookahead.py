@@ -135,7 +135,7 @@ def main() -> int:
     args = parser(__doc__.partition("\n")[0], ARMS, seeds=(0, 1)).parse_args()
     names = chosen(args, QUICK)
 
-    def measure(trials: Trials) -> tuple[list[Measurement], str]:
+    def measure(trials: Trials) -> tuple[list[Measurement], list[str]]:
         arms = Lookaheads(trials)
         made, lost = {}, []
         for arm in names:
@@ -152,10 +152,13 @@ def main() -> int:
         ]
         own = {ARMS[arm][0]: got for arm, got in made.items() if arm != SHARED and got}
         found += differences(args.name, made.get(SHARED, []), own)
-        steps = f"{trials.base.schedule.steps} steps each, the largest net alone."
-        return found, "\n\n".join([steps, overview(args.name, found), *lost])
+        return found, lost
 
-    return run_benchmark("lookahead", args, measure)
+    def tell(trials: Trials, found: Sequence[Measurement]) -> str:
+        steps = f"{trials.base.schedule.steps} steps each, the largest net alone."
+        return f"{steps}\n\n{overview(args.name, found)}"
+
+    return run_benchmark("lookahead", args, measure, tell)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ rule that doubles every step size.
 The whole costs about 7 core-hours on one thread of a shared 2-core machine (FSDD 2.9, the words 2.1
 and an estimated 0.5 more at 16 kHz, MNIST 1.5). Each training lies in --work under the digest of
 its configuration: a run that was cut off goes on, and processes may share the work by --only TASKS
-and --methods. A run of some tasks with --out keeps the report there for the others.
+and --methods. A run of some tasks with --out keeps the report there for the others, and takes the
+learning rates of a task that it does not run from there.
 
     python benchmarks/lssl.py --corpus-dir FOLDER [--work runs/lssl] [--only fsdd,pmnist] [--quick]
 """
@@ -18,16 +19,16 @@ and --methods. A run of some tasks with --out keeps the report there for the oth
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
 from arguments import folders, names_of, told
 from lssl_plan import METHODS, RATES, SEARCH_SHARE, SEEDS, TASKS, TOLD, TaskPlan, quick_tasks
-from lssl_table import claims, kept, page_of, verdicts
+from lssl_table import claims, page_of, verdicts
 from measuring import over_seeds
-from pages import RESULTS, of_report, write
+from pages import RESULTS, kept, of_report, write
 from trials import DIVERGED
 from trials_cli import numbers
 
@@ -56,6 +57,8 @@ class Bench:
     seeds: tuple[int, ...]
     threads: int
     methods: tuple[str, ...] = tuple(METHODS)
+    earlier: Mapping[str, float] = field(default_factory=dict)
+    """Figures of tasks that are not run again."""
     lost: list[str] = field(default_factory=list)
     """Why figures are missing."""
 
@@ -100,7 +103,8 @@ class Bench:
         """Return a method's learning rate: the best of three on dev after a third of the epochs."""
         plan = self.tasks[task]
         if plan.rates_of is not None:
-            return self.rate(plan.rates_of, method)
+            found_before = self.earlier.get(f"{plan.rates_of}.{method}.lr")
+            return found_before or self.rate(plan.rates_of, method)
         data = self.sequences(plan.sequences)
         found: dict[float, float] = {}
         for lr in RATES:
@@ -187,11 +191,13 @@ def run(args: argparse.Namespace) -> None:
         tasks = quick_tasks(work) if args.quick else TASKS
         seeds = args.seeds[:1] if args.quick else args.seeds
         methods = args.methods or tuple(METHODS)
-        bench = Bench(work, args.corpus_dir, tasks, seeds, args.threads, methods)
         chosen = args.only or tuple(tasks)
+        before = kept(out / f"{NAME}.json") if partial else []
+        earlier = {m.name: m.value for m in before if m.name.partition(".")[0] not in chosen}
+        bench = Bench(work, args.corpus_dir, tasks, seeds, args.threads, methods, earlier)
         found = [m for task in chosen if task in tasks for m in bench.figures(task)]
-    if partial:
-        found += kept(out / f"{NAME}.json", found)
+    again = {m.name for m in found}
+    found += [m for m in before if m.name not in again and not m.name.startswith("scaling.")]
     if not args.quick:
         found += of_report(RESULTS / SCALING)
     named = {m.name: m for m in found}

@@ -1,26 +1,13 @@
-"""What ``lssl.json`` says: bars, the paper's claims, what is kept of an earlier run, the page."""
+"""What ``lssl.json`` says: bars, the paper's claims, the page."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from lssl_plan import SEEDS, TaskPlan, comparisons
-from pages import everything, made_with, number, of_report, page, table
+from pages import everything, made_with, number, page, table
 
 from todm.core.report import Measurement, Report, Verdict
 
 LEAST_ACCURACY, LEAST_GAIN = 80.0, 40.0
-
-
-def kept(report: Path, made: Sequence[Measurement]) -> list[Measurement]:
-    """Return the figures of an earlier report that this run did not make, each with its commit."""
-    again = {m.name for m in made}
-    earlier = Report.read_json(report).measurements if report.is_file() else ()
-    pairs = zip(earlier, of_report(report), strict=True)
-    return [
-        own if report.name in own.note else sourced
-        for own, sourced in pairs
-        if own.name not in again and not own.name.startswith("scaling.")
-    ]
 
 
 def verdicts(named: Mapping[str, Measurement]) -> Iterator[Verdict]:

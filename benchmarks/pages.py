@@ -90,6 +90,13 @@ def of_report(path: Path) -> list[Measurement]:
     ]
 
 
+def kept(path: Path) -> list[Measurement]:
+    """Return the figures of this script's earlier report, each with the commit it is from."""
+    earlier = Report.read_json(path).measurements if path.is_file() else ()
+    pairs = zip(earlier, of_report(path), strict=True)
+    return [own if path.name in own.note else sourced for own, sourced in pairs]
+
+
 def page(*parts: str) -> str:
     """Return a page of paragraphs; empty ones are left out."""
     return "\n\n".join(filter(None, parts)) + "\n"

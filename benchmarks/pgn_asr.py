@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from measuring import over_seeds
 from pages import number, table
 from trials import Trial, Trials, net_measurements
-from trials_cli import chosen, parser, run_benchmark
+from trials_cli import chosen, parser, run_benchmark, shown
 
 from todm.core.config import SupernetConfig
 from todm.core.cost import chunk_macs, macs_per_audio_s, num_parameters, state_bytes
@@ -135,7 +135,7 @@ def main() -> int:
     args = parser(__doc__.partition("\n")[0], ARMS, seeds=(0, 1, 2)).parse_args()
     names = chosen(args, QUICK)
 
-    def measure(trials: Trials) -> tuple[list[Measurement], str]:
+    def measure(trials: Trials) -> tuple[list[Measurement], list[str]]:
         made: dict[str, list[Trial]] = {}
         lost: list[str] = []
         for arm in names:
@@ -147,10 +147,13 @@ def main() -> int:
             m for arm, got in made.items() if got for m in arm_measurements(args.name, arm, got)
         ]
         found += differences(args.name, made)
-        steps = f"{trials.base.schedule.steps} steps each, the largest net alone."
-        return found, "\n\n".join([steps, overview(args.name, names, found), *lost])
+        return found, lost
 
-    return run_benchmark("pgn_asr", args, measure)
+    def tell(trials: Trials, found: Sequence[Measurement]) -> str:
+        steps = f"{trials.base.schedule.steps} steps each, the largest net alone."
+        return f"{steps}\n\n{overview(args.name, shown(args, found), found)}"
+
+    return run_benchmark("pgn_asr", args, measure, tell)
 
 
 if __name__ == "__main__":

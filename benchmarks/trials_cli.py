@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from arguments import folders, names_of, told
-from pages import everything, made_with, number, page, table, write
+from pages import everything, kept, made_with, number, page, table, write
 from trials import SIZES, Trials
 
 from todm.core.data_config import PrepareConfig, SourceConfig, StringConfig, TokenConfig
@@ -35,7 +35,8 @@ def parser(title: str, arms: Collection[str], *, seeds: Sequence[int]) -> argpar
     add(
         "--only",
         type=names_of(arms),
-        help="comma-separated arms; writes into --work, as fewer seeds do",
+        help="comma-separated arms; writes into --work, as fewer seeds do. A report that lies "
+        "where it writes keeps its other arms",
     )
     add("--seeds", type=numbers, default=tuple(seeds), help=f"[{','.join(map(str, seeds))}]")
     add("--split", choices=("dev", "test"), default="dev", help="what is recognised [dev]")
@@ -54,8 +55,14 @@ def chosen(args: argparse.Namespace, quick: Sequence[str]) -> Sequence[str]:
     if args.quick:
         args.seeds = args.seeds[:1]
     wanted = args.only or (quick if args.quick else args.all_arms)
-    args.absent = [arm for arm in args.all_arms if arm not in wanted]
-    return [arm for arm in args.all_arms if arm in wanted]
+    args.wanted = [arm for arm in args.all_arms if arm in wanted]
+    return args.wanted
+
+
+def shown(args: argparse.Namespace, found: Sequence[Measurement]) -> list[str]:
+    """Return the arms that have a figure, in their own order."""
+    parts = {part for m in found for part in m.name.removeprefix(args.name).split(".")}
+    return [arm for arm in args.all_arms if arm in parts]
 
 
 def trials_of(args: argparse.Namespace, work: Path) -> Trials:
@@ -83,14 +90,19 @@ def trials_of(args: argparse.Namespace, work: Path) -> Trials:
 
 
 def run_benchmark(
-    stem: str, args: argparse.Namespace, measure: Callable[[Trials], tuple[list[Measurement], str]]
+    stem: str,
+    args: argparse.Namespace,
+    measure: Callable[[Trials], tuple[list[Measurement], list[str]]],
+    tell: Callable[[Trials, Sequence[Measurement]], str],
 ) -> int:
     """Run a benchmark in its work folder and write ``stem.json`` and ``stem.md``.
 
     Args:
         stem: Name of the results.
         args: Of ``parser``, after ``chosen``; ``args.out`` and ``args.work`` are filled in.
-        measure: Returns the figures and the page's text above the table of all of them.
+        measure: Returns the figures, and a line for each training that diverged.
+        tell: Returns the page's text above the table of all figures, those of arms that a partial
+            run found in an earlier report among them.
     """
 
     def run() -> None:
@@ -100,17 +112,21 @@ def run_benchmark(
             args.out.mkdir(parents=True, exist_ok=True)
             trials = trials_of(args, args.work)
             args.name = args.name or trials.corpus_path.name
-            found, text = measure(trials)
+            found, lost = measure(trials)
+        if partial:
+            again = {m.name for m in found}
+            found += [m for m in kept(args.out / f"{stem}.json") if m.name not in again]
+        text = "\n\n".join([tell(trials, found), *lost])
         report = Report(environment=environment(args.seeds), measurements=tuple(found))
         where = (
             f"{made_with(report.environment)} {trials.split} split, seeds "
             f"{', '.join(map(str, args.seeds))}, batch {trials.base.data.batch_size}."
         )
-        if args.absent:
-            text += f"\n\nNot run yet: {', '.join(args.absent)}."
+        absent = [arm for arm in args.all_arms if arm not in (*args.wanted, *shown(args, found))]
+        if absent:
+            text += f"\n\nNot run yet: {', '.join(absent)}."
         print(text)
-        shown = page(f"# {stem}", where, text, everything(found))
-        write(report, shown, args.out / f"{stem}.json")
+        write(report, page(f"# {stem}", where, text, everything(found)), args.out / f"{stem}.json")
 
     return told(stem, run)
 

@@ -66,6 +66,25 @@ def test_a_run_of_some_methods_keeps_the_other_figures_with_their_commit(
         assert found[m.name].note.count("lssl.json, commit") == 1
 
 
+def test_a_task_takes_the_rates_that_an_earlier_report_chose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = ("--quick", "--work", tmp_path / "first", "--out", tmp_path, "--methods", "lssl_fixed")
+    assert run(monkeypatch, *some, "--only", "fsdd") == 0
+    before = Report.read_json(tmp_path / "lssl.json")
+    chosen = before.value("fsdd.lssl_fixed.lr")
+    other = next(lr for lr in lssl.RATES if lr != chosen)
+    given = [
+        m.model_copy(update={"value": other}) if m.name == "fsdd.lssl_fixed.lr" else m
+        for m in before.measurements
+    ]
+    before.model_copy(update={"measurements": tuple(given)}).write_json(tmp_path / "lssl.json")
+    some = ("--quick", "--work", tmp_path / "second", *some[3:])
+    assert run(monkeypatch, *some, "--only", "pmnist") == 0
+    assert Report.read_json(tmp_path / "lssl.json").value("pmnist.lssl_fixed.lr") == other
+    assert len(list((tmp_path / "second").glob("*/classifier"))) == 1  # no search
+
+
 @pytest.mark.parametrize("task", ["fsdd", "pmnist"])
 def test_methods_have_equal_parameters(task: str) -> None:
     """Within 3 %; the fixed ones lack what A, B and dt train."""

@@ -49,6 +49,30 @@ def test_cost_curve_measures_schedules_and_repeats_nothing(tmp_path, monkeypatch
     assert Report.read_json(tmp_path / "cost_curve.json").measurements == report.measurements
 
 
+def test_a_run_of_one_more_arm_keeps_the_others_with_their_commit(tmp_path, monkeypatch):
+    import cost_curve
+
+    arguments = ("--quick", "--work", tmp_path, "--name", "tones")
+    assert run(cost_curve, monkeypatch, *arguments, "--only", "f100") == 0
+    first = Report.read_json(tmp_path / "cost_curve.json")
+    page = tmp_path / "cost_curve.md"
+    assert "| f100 | " in page.read_text("utf-8")
+    for _ in range(2):  # a second time its own figures are made again, not kept
+        assert run(cost_curve, monkeypatch, *arguments, "--only", "f050_half") == 0
+    found = {m.name: m for m in Report.read_json(tmp_path / "cost_curve.json").measurements}
+    for m in first.measurements:
+        assert found[m.name].value == m.value
+        assert found[m.name].note.count("cost_curve.json, commit") == 1
+    assert "commit" not in found["tones.f050_half.wer.largest"].note
+    text = page.read_text("utf-8")
+    assert "| f100 | " in text
+    assert "| f050_half | " in text
+    assert "Not run yet: alone, f100_equal, " in text
+    html = (tmp_path / "cost_curve.html").read_text("utf-8")
+    assert "f100, smallest: " in html
+    assert "f050_half, smallest: " in html
+
+
 def test_ablations_take_the_same_macs_and_name_what_diverged(tmp_path, monkeypatch):
     import ablations
 
