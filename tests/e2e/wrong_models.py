@@ -73,9 +73,15 @@ CASES = [
     ),
     Case(
         "a subnet in its own place",
-        "finetune {subnet} --corpus {corpus} --set schedule.steps=1 --out {corpus}",
+        "finetune {subnet} --corpus {corpus} --set schedule.warmup_steps=1 --out {corpus}",
         2,
         "holds a corpus artifact, which a subnet must not replace",
+    ),
+    Case(
+        "a warm-up longer than the fine-tuning",
+        "finetune {subnet} --corpus {corpus} --set schedule.steps=20 --out new",
+        2,
+        "warmup_steps is 30 of 20 steps, .*; set it lower",
     ),
     Case(
         "a place below a file",

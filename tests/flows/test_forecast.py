@@ -162,6 +162,26 @@ def test_another_table_of_the_kind_is_forecast(model: Path, tmp_path: Path) -> N
     assert read_rows(tmp_path / "next")[0]["time"] == "2022-03-02 06:00:00"
 
 
+def test_a_newer_table_with_gaps_is_filled_where_asked(model: Path, tmp_path: Path) -> None:
+    lines = write_table(tmp_path / "newest.csv", rows=40, first="2022-03-01").read_text("utf-8")
+    rows = lines.splitlines(keepends=True)
+    gaps = tmp_path / "gaps.csv"
+    gaps.write_text("".join(rows[:20] + rows[21:]), "utf-8")
+    with pytest.raises(DataError, match="fill them by --missing"):
+        predict_to(model, gaps, tmp_path / "next", back=False)
+    predict_to(model, gaps, tmp_path / "next", back=False, missing="ffill")
+    assert len(read_rows(tmp_path / "next")) == 20
+    repeated = tmp_path / "repeated.csv"
+    date = rows[20].partition(",")[0]
+    repeated.write_text("".join([*rows[:20], f"{date},{rows[19].partition(',')[2]}", *rows[21:]]))
+    predict_to(model, repeated, tmp_path / "same", back=False)
+    filled, whole = (read_rows(tmp_path / name) for name in ("next", "same"))
+    values = [[float(row["forecast"]) for row in rows] for rows in (filled, whole)]
+    assert values[0] == pytest.approx(values[1], rel=1e-6)
+    with pytest.raises(DataError, match="are for train"):  # filled, and then too short
+        evaluate_to(model, gaps, NO_LIBRARY, None, missing="interpolate")
+
+
 @pytest.mark.parametrize(
     ("rows", "names", "back", "message"),
     [

@@ -121,9 +121,11 @@ def test_a_held_rate_decays_once_the_hold_ends() -> None:
         want = lr_factor(plain, step - 60, (step - 60) / 7)
         assert lr_factor(held, step, step / 7) == pytest.approx(want)
     with pytest.raises(ValueError, match="eden only"):
-        ScheduleConfig(kind="one_cycle", steps=9, hold_fraction=0.5)
+        ScheduleConfig(kind="one_cycle", steps=9, warmup_steps=3, hold_fraction=0.5)
     with pytest.raises(ValueError, match="eden only"):
-        ScheduleConfig(kind="one_cycle", steps=9, final_fraction=0.5)
+        ScheduleConfig(kind="one_cycle", steps=9, warmup_steps=3, final_fraction=0.5)
+    with pytest.raises(ValueError, match="warmup_steps is 30 of 20 steps"):
+        ScheduleConfig(kind="one_cycle", steps=20, warmup_steps=30)
 
 
 def test_factor_of_one_cycle() -> None:

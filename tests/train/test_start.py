@@ -20,7 +20,7 @@ from todm.models.weights import WEIGHTS
 from todm.recipes import recipe
 from todm.train.checkpoint import CHECKPOINT
 from todm.train.run import build_task, run
-from todm.train.start import open_work, start_from, unfinished_config
+from todm.train.start import open_work, start_from, unfinished_config, work_folder
 
 
 def make_config(corpus: Artifact, steps: int = 4) -> SupernetConfig:
@@ -157,6 +157,24 @@ def test_a_run_may_go_on_elsewhere(corpus: Artifact, tmp_path: Path) -> None:
     elsewhere = config.model_copy(update={"run": config.run.model_copy(update=place)})
     open_work(elsewhere, work)
     assert elsewhere.deciding() == config.deciding() != config
+
+
+def test_two_processes_do_not_train_into_one_folder(corpus: Artifact, tmp_path: Path) -> None:
+    config, out = make_config(corpus), tmp_path / "net"
+    work = tmp_path / "net.work"
+
+    def killed() -> None:
+        with work_folder(config, out, "supernet"):
+            with pytest.raises(ArtifactError, match=r"net\.work: another process is training th"):
+                work_folder(config, out, "supernet").__enter__()
+            raise OSError("out of disk")
+
+    with pytest.raises(OSError, match="out of disk"):
+        killed()
+    assert (work / CONFIG).is_file()  # what a killed run left; the lock does not outlive it
+    with work_folder(config, out, "supernet") as again:
+        assert again == work
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_resume_takes_the_run_s_own_configuration(corpus: Artifact, tmp_path: Path) -> None:

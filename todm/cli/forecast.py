@@ -22,6 +22,10 @@ Data = Annotated[
     Path | None,
     typer.Option("--data", help="A table; by default the one it was trained on."),
 ]
+Missing = Annotated[
+    Literal["refuse", "interpolate", "ffill"] | None,
+    typer.Option("--missing", help="What becomes of missing values and gaps in time."),
+]
 
 
 @app.command("train")
@@ -39,10 +43,7 @@ def train(
         list[str] | None,
         typer.Option("--target", help="Column to forecast; may be repeated; '*' is all."),
     ] = None,
-    missing: Annotated[
-        Literal["refuse", "interpolate", "ffill"] | None,
-        typer.Option("--missing", help="What becomes of missing values and gaps in time."),
-    ] = None,
+    missing: Missing = None,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
@@ -99,6 +100,7 @@ def predict(
         bool,
         typer.Option("--rolling", help="Roll over the test part, against what came."),
     ] = False,
+    missing: Missing = None,
     as_json: Json = False,
 ) -> None:
     """Forecast what follows the last row of a table.
@@ -107,12 +109,13 @@ def predict(
 
     \b
     todm forecast predict runs/load --data newest.csv --out runs/next
+    todm forecast predict runs/load --data gaps.csv --missing ffill --out runs/next
     todm forecast predict runs/load --rolling --out runs/back
     """
     from todm.cli.output import say_artifact
     from todm.flows.forecast import predict_to
 
-    artifact = predict_to(model, data, out, back=rolling)
+    artifact = predict_to(model, data, out, back=rolling, missing=missing)
     share = artifact.body["covered"]
     told = "" if share is None else f", intervals hold {100 * float(str(share)):.1f} % of the truth"
     say_artifact(artifact, f"{artifact.body['forecasts']} forecast(s){told}", as_json=as_json)
@@ -124,6 +127,7 @@ def evaluate(
     data: Data = None,
     sets: Sets = None,
     out: MaybeOut = None,
+    missing: Missing = None,
     as_json: Json = False,
 ) -> None:
     """Measure errors and coverage on the test part, beside baselines.
@@ -141,7 +145,7 @@ def evaluate(
     from todm.flows.forecast import evaluate_to
 
     config = apply_overrides(ForecastEvalConfig(), sets or [])
-    report = evaluate_to(model, data, config, out)
+    report = evaluate_to(model, data, config, out, missing)
     v = {m.name: m for m in report.measurements}
     rows = [
         f"report  {model}  {v['forecaster.mse'].n} test windows, coverage "

@@ -189,6 +189,15 @@ class ScheduleConfig(Value):
             raise ValueError("final_fraction is read with kind eden only; set it to 0")
         return self
 
+    @model_validator(mode="after")
+    def _one_cycle_falls(self) -> "ScheduleConfig":
+        if self.kind == "one_cycle" and self.warmup_steps >= self.steps:
+            raise ValueError(
+                f"warmup_steps is {self.warmup_steps} of {self.steps} steps, so the rate never "
+                "falls; set it lower"
+            )
+        return self
+
 
 class RunConfig(Value):
     """How a training is run and watched."""

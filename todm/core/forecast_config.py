@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from todm.core.forecaster_spec import ForecasterSpec, ForecastNet
 from todm.core.value import Value
 
+MissingRule = Literal["refuse", "interpolate", "ffill"]
+
 
 class SeriesConfig(Value):
     """How a table becomes a series."""
@@ -25,7 +27,7 @@ class SeriesConfig(Value):
     """Of columns; None finds it in the first lines."""
     decimal: Literal[".", ","] | None = None
     """Mark of decimals; None finds it in the values."""
-    missing: Literal["refuse", "interpolate", "ffill"] = "refuse"
+    missing: MissingRule = "refuse"
     """Values that are missing, gaps in time among them: ``interpolate`` is linear in time and looks
     ahead of the gap; ``ffill`` repeats the last value."""
     duplicates: Literal["refuse", "first", "mean"] = "refuse"

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from pydantic import Field
 
 from todm.core.errors import ConfigError, DataError
+from todm.core.forecast_config import MissingRule
 from todm.core.forecaster_spec import TPGNSpec
 from todm.core.report import Measurement, Report, environment
 from todm.core.value import Value
@@ -50,14 +51,21 @@ def table_of(opened: OpenForecaster, given: Path | None) -> Path:
     return path
 
 
-def series_of(opened: OpenForecaster, table: Path) -> Series:
+def series_of(opened: OpenForecaster, table: Path, missing: MissingRule | None = None) -> Series:
     """Read a table as the forecaster's own was read.
+
+    Args:
+        opened: The forecaster.
+        table: Of the same series.
+        missing: What becomes of missing values; None does as with its own table.
 
     Raises:
         DataError: it is no series, or one of another kind.
     """
     config = opened.config.series
-    known = {"frequency": opened.facts.frequency, "targets": opened.facts.names}
+    known: dict[str, object] = {"frequency": opened.facts.frequency, "targets": opened.facts.names}
+    if missing is not None:
+        known["missing"] = missing
     series = read_series(table, config.model_copy(update=known))
     check_same_series(opened, series.names, series.frequency)
     return series

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from todm.core.artifact import Artifact, load_artifact, write_artifact
+from todm.core.forecast_config import MissingRule
 from todm.core.report import Report
 from todm.evaluate.forecast import (
     ForecastEvalConfig,
@@ -22,9 +23,15 @@ REPORT, PAGE, PREDICTIONS = "report.json", "index.html", "predictions.csv"
 
 
 def evaluate_to(
-    model: Path, data: Path | None, config: ForecastEvalConfig, out: Path | None
+    model: Path,
+    data: Path | None,
+    config: ForecastEvalConfig,
+    out: Path | None,
+    missing: MissingRule | None = None,
 ) -> Report:
     """Evaluate a forecaster on the test part of a table; write a report artifact where asked.
+
+    Missing values become what ``missing`` says; None does as with the forecaster's own table.
 
     Raises:
         DataError: no table, or it is too short or of another kind.
@@ -32,7 +39,7 @@ def evaluate_to(
         MissingExtraError: a library is not installed.
     """
     opened = load_forecaster(model)
-    series = series_of(opened, table_of(opened, data))
+    series = series_of(opened, table_of(opened, data), missing)
     report = evaluate(opened, series, config)
     if out is not None:
         told = f"{_what(opened)}. Forecasts of the test part, each from where the last one ended."
@@ -40,15 +47,19 @@ def evaluate_to(
     return report
 
 
-def predict_to(model: Path, data: Path | None, out: Path, *, back: bool) -> Artifact:
+def predict_to(
+    model: Path, data: Path | None, out: Path, *, back: bool, missing: MissingRule | None = None
+) -> Artifact:
     """Forecast what follows a table's last row, or (``back``) roll over its test part.
+
+    Missing values become what ``missing`` says; None does as with the forecaster's own table.
 
     Raises:
         DataError: no table, or it is too short or of another kind.
         ArtifactError: no forecaster.
     """
     opened = load_forecaster(model)
-    series = series_of(opened, table_of(opened, data))
+    series = series_of(opened, table_of(opened, data), missing)
     found = rolling(opened, series) if back else [following(opened, series)]
     notes = "".join(f" {note}." for note in series.notes)
     return _write(out, opened, found, f"{_what(opened)}.{notes}", None)

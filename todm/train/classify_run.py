@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from todm.core.artifact import Artifact, load_artifact, require_place, write_artifact
+from todm.core.artifact import Artifact, load_artifact, write_artifact
 from todm.core.classify_config import ClassifyConfig
 from todm.core.config import OptimConfig, RunConfig, ScheduleConfig
 from todm.core.rng import derive_seed
@@ -18,7 +18,7 @@ from todm.train.classify import NET, ClassifyTask
 from todm.train.log import LOG
 from todm.train.loop import Loop, seeded
 from todm.train.ranks import launch, threads_each
-from todm.train.start import open_work
+from todm.train.start import work_folder
 
 LEAST_STD = 1e-5
 
@@ -37,11 +37,9 @@ def run(config: ClassifyConfig, corpus: Path, out: Path) -> Artifact:
     """
     sequences = open_sequences(corpus)
     out = out.absolute()
-    require_place(out, "classifier")
-    work = out.with_name(out.name + ".work")
-    open_work(config, work)
-    task, state = train(config, sequences, work)
-    return _write(config, sequences, task, state, work=work, out=out)
+    with work_folder(config, out, "classifier") as work:
+        task, state = train(config, sequences, work)
+        return _write(config, sequences, task, state, work=work, out=out)
 
 
 def new_model(config: ClassifyConfig, sequences: Sequences, train: SequenceBatch) -> Classifier:
@@ -134,5 +132,4 @@ def _write(
             "cpu_s": round(state.cpu_s, 1),
             "dev": dict(scores),
         }
-    shutil.rmtree(work)
     return load_artifact(out, "classifier", verify=False)

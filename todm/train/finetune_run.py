@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from todm.core.artifact import Artifact, load_artifact, require_place, write_artifact
+from todm.core.artifact import Artifact, load_artifact, write_artifact
 from todm.core.errors import ConfigError
 from todm.core.finetune_config import FinetuneConfig
 from todm.data.loader import BatchLoader
@@ -22,7 +22,7 @@ from todm.train.finetune import FinetuneTask, scores_of
 from todm.train.log import LOG
 from todm.train.loop import Loop
 from todm.train.ranks import launch, threads_each
-from todm.train.start import open_work
+from todm.train.start import work_folder
 
 FOUND_WITH_OTHER_WEIGHTS = ("values", "measured", "measured_candidates", "verdicts", "search_wer")
 """What extraction measured of the parent, and judged by it: untrue of weights that trained on."""
@@ -57,25 +57,23 @@ def run(config: FinetuneConfig, subnet: Path, corpus: Path, out: Path) -> Artifa
         raise ConfigError("fine-tuning runs in one process; start it without torchrun")
     loader = BatchLoader(opened, "train", config.data, config.seed)
     out = out.absolute()
-    require_place(out, "subnet")
-    work = out.with_name(out.name + ".work")
-    open_work(config, work)
-    model = load_subnet(subnet).model
-    fabric.to_device(model)
-    task = FinetuneTask(config, model, loader, watched, parent.table)
-    loop = Loop(
-        task=task,
-        optimizer=build_optimizer(model, config.optim),
-        schedule=config.schedule,
-        run=settings,
-        fabric=fabric,
-        work=work,
-        fingerprint="-".join(
-            [config.deciding().digest(), parent.artifact.digest, opened.artifact.digest]
-        ),
-    )
-    state = loop.train()
-    return _write(parent, opened, task, state, work=work, out=out)
+    with work_folder(config, out, "subnet") as work:
+        model = load_subnet(subnet).model
+        fabric.to_device(model)
+        task = FinetuneTask(config, model, loader, watched, parent.table)
+        loop = Loop(
+            task=task,
+            optimizer=build_optimizer(model, config.optim),
+            schedule=config.schedule,
+            run=settings,
+            fabric=fabric,
+            work=work,
+            fingerprint="-".join(
+                [config.deciding().digest(), parent.artifact.digest, opened.artifact.digest]
+            ),
+        )
+        state = loop.train()
+        return _write(parent, opened, task, state, work=work, out=out)
 
 
 def _write(
@@ -99,7 +97,6 @@ def _write(
         config.write_json(draft.path / CONFIG)
         shutil.copyfile(work / LOG, draft.path / LOG)
         draft.body = body
-    shutil.rmtree(work)
     return load_artifact(out, "subnet", verify=False)
 
 

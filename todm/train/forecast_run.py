@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from todm.core.artifact import Artifact, file_sha256, load_artifact, require_place, write_artifact
+from todm.core.artifact import Artifact, file_sha256, load_artifact, write_artifact
 from todm.core.config import OptimConfig, RunConfig
 from todm.core.cost_forecast import forecast_macs, forecaster_parameters
 from todm.core.forecast_config import EpochSchedule, ForecastConfig
@@ -26,7 +26,7 @@ from todm.train.forecast import NET, ForecastTask
 from todm.train.log import LOG
 from todm.train.loop import Loop, seeded
 from todm.train.ranks import launch, threads_each
-from todm.train.start import open_work
+from todm.train.start import work_folder
 
 PROBE_WINDOWS = 32
 
@@ -76,11 +76,9 @@ def run(config: ForecastConfig, table: Path, out: Path) -> Artifact:
     """
     prepared = prepare(config, table)
     out = out.absolute()
-    require_place(out, "forecaster")
-    work = out.with_name(out.name + ".work")
-    open_work(config, work)
-    task, state = train(config, prepared, work)
-    return _write(config, prepared, task, state, table=table, work=work, out=out)
+    with work_folder(config, out, "forecaster") as work:
+        task, state = train(config, prepared, work)
+        return _write(config, prepared, task, state, table=table, work=work, out=out)
 
 
 def train(
@@ -184,5 +182,4 @@ def _write(
             "validation_mse": scores["loss"],
             "validation_mae": scores["mae"],
         }
-    shutil.rmtree(work)
     return load_artifact(out, "forecaster", verify=False)

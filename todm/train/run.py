@@ -1,5 +1,6 @@
 """``todm train-supernet``: corpus and configuration to a supernet artifact."""
 
+import contextlib
 import copy
 import math
 import shutil
@@ -9,7 +10,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from todm.core.artifact import Artifact, load_artifact, require_place, write_artifact
+from todm.core.artifact import Artifact, load_artifact, write_artifact
 from todm.core.config import SupernetConfig
 from todm.core.errors import ConfigError
 from todm.core.rng import derive_seed
@@ -34,7 +35,7 @@ from todm.train.log import LOG
 from todm.train.loop import Loop, seeded
 from todm.train.ranks import Ranks, launch, threads_each
 from todm.train.sharding import OwnedOptimizer, shard
-from todm.train.start import open_work, start_from
+from todm.train.start import start_from, work_folder
 from todm.train.supernet import SupernetTask
 
 
@@ -50,7 +51,8 @@ def run(config: SupernetConfig, corpus: Path, out: Path, init: Path | None = Non
         init: a supernet artifact whose weights are the start.
 
     Raises:
-        ArtifactError: ``<out>.work`` holds an unfinished run of something else.
+        ArtifactError: another process trains in ``<out>.work``, or it holds an unfinished run of
+            something else.
         ConfigError: the configuration does not fit the corpus, or ``init``.
         GateError: training diverged.
         MissingExtraError: the loss backend is not installed.
@@ -61,32 +63,34 @@ def run(config: SupernetConfig, corpus: Path, out: Path, init: Path | None = Non
     fabric = launch(config.run)
     ranks = Ranks(fabric)
     out = out.absolute()
-    require_place(out, "supernet")
-    work = out.with_name(out.name + ".work")
-    ranks.first(lambda: open_work(config, work))
-    task = build_task(config, opened, fabric, old)
-    whole = spread(task, fabric) if config.run.strategy == "fsdp" else None
-    parents = {"corpus": opened.artifact} | ({"init": old.artifact} if old else {})
-    loop = Loop(
-        task=task,
-        optimizer=(
-            build_optimizer(task.model, config.optim, config.space)
-            if whole is None
-            else OwnedOptimizer(task.model, config.optim, config.space, ranks)
-        ),
-        schedule=config.schedule,
-        run=config.run,
-        fabric=fabric,
-        work=work,
-        fingerprint="-".join([config.deciding().digest(), *(a.digest for a in parents.values())]),
-        spread_from=whole,
-        stopper=FrontStopper.of(config),
-        board=out.with_name(out.name + ".tensorboard") if config.run.tensorboard else None,
-    )
-    state = loop.train()
-    if whole is not None:
-        task.model = whole.model
-    return ranks.first(lambda: _write(opened, parents, task, state, work=work, out=out))
+    with contextlib.ExitStack() as stack:
+        held = work_folder(config, out, "supernet")
+        work = ranks.first(lambda: stack.enter_context(held))
+        task = build_task(config, opened, fabric, old)
+        whole = spread(task, fabric) if config.run.strategy == "fsdp" else None
+        parents = {"corpus": opened.artifact} | ({"init": old.artifact} if old else {})
+        loop = Loop(
+            task=task,
+            optimizer=(
+                build_optimizer(task.model, config.optim, config.space)
+                if whole is None
+                else OwnedOptimizer(task.model, config.optim, config.space, ranks)
+            ),
+            schedule=config.schedule,
+            run=config.run,
+            fabric=fabric,
+            work=work,
+            fingerprint="-".join(
+                [config.deciding().digest(), *(a.digest for a in parents.values())]
+            ),
+            spread_from=whole,
+            stopper=FrontStopper.of(config),
+            board=out.with_name(out.name + ".tensorboard") if config.run.tensorboard else None,
+        )
+        state = loop.train()
+        if whole is not None:
+            task.model = whole.model
+        return ranks.first(lambda: _write(opened, parents, task, state, work=work, out=out))
 
 
 def spread(task: SupernetTask, fabric: Fabric) -> SupernetTask:
@@ -194,5 +198,4 @@ def _write(
             "stopped_early": state.stopped,
             "dev_wer": {name: scores[name]["wer"] for name in config.space.named()},
         }
-    shutil.rmtree(work)
     return load_artifact(out, "supernet", verify=False)

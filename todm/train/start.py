@@ -1,11 +1,16 @@
 """From what a training starts: fresh weights, another supernet's, or its own unfinished run."""
 
+import contextlib
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from todm.core.artifact import ArtifactKind, require_place
 from todm.core.classify_config import ClassifyConfig
 from todm.core.config import SupernetConfig
 from todm.core.errors import ArtifactError, ConfigError
@@ -21,7 +26,36 @@ from todm.train.checkpoint import CHECKPOINT
 MOST_NAMED = 4
 """Differences that a message names before it says how many more there are."""
 
+LOCK = "lock"
+"""File in a work folder that the process which trains there has locked."""
+
 C = TypeVar("C", SupernetConfig, FinetuneConfig, ClassifyConfig, ForecastConfig)
+
+
+@contextlib.contextmanager
+def work_folder(config: C, out: Path, kind: ArtifactKind) -> Iterator[Path]:
+    """Yield ``<out>.work``, held against other processes; remove it when the artifact is made.
+
+    An error or a kill leaves it, for the same command to go on from.
+
+    Raises:
+        ArtifactError: another process trains there, it holds an unfinished run of something else,
+            or something that is no artifact of the kind lies at ``out``.
+    """
+    require_place(out, kind)
+    work = out.with_name(out.name + ".work")
+    work.mkdir(parents=True, exist_ok=True)
+    try:
+        held = FileLock(work / LOCK, timeout=0).acquire()
+    except Timeout as error:
+        raise ArtifactError(
+            f"{work}: another process is training there; let it end, stop it, or choose another "
+            "--out"
+        ) from error
+    with held:
+        open_work(config, work)
+        yield work
+        shutil.rmtree(work)
 
 
 def open_work(config: C, work: Path) -> None:
