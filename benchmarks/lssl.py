@@ -8,7 +8,7 @@ Audio at full rate is also tested with one sample in two, filtered or not, with 
 rule that doubles every step size.
 
 The whole costs about 7 core-hours on one thread of a shared 2-core machine (FSDD 2.9, the words 2.1
-and an estimated 0.5 more at 16 kHz, MNIST 1.5). Each training lies in --work under the digest of
+and 0.65 more at 16 kHz, MNIST 1.5). Each training lies in --work under the digest of
 its configuration: a run that was cut off goes on, and processes may share the work by --only TASKS
 and --methods. A run of some tasks with --out keeps the report there for the others, and takes the
 learning rates of a task that it does not run from there.
@@ -198,6 +198,8 @@ def run(args: argparse.Namespace) -> None:
         found = [m for task in chosen if task in tasks for m in bench.figures(task)]
     again = {m.name for m in found}
     found += [m for m in before if m.name not in again and not m.name.startswith("scaling.")]
+    order = {task: place for place, task in enumerate(tasks)}
+    found.sort(key=lambda m: order.get(m.name.partition(".")[0], len(order)))
     if not args.quick:
         found += of_report(RESULTS / SCALING)
     named = {m.name: m for m in found}

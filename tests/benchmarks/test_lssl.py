@@ -126,6 +126,22 @@ def test_a_claim_holds_only_where_every_seed_says_so() -> None:
     assert len(list(comparisons({"pmnist": TASKS["pmnist"]}))) == 5
 
 
+@pytest.mark.parametrize(
+    ("low", "says"), [(48.0, "undecided (+ in the mean), 1"), (52.0, "holds,")]
+)
+def test_of_one_seed_the_intervals_over_sequences_must_lie_apart(low: float, says: str) -> None:
+    found = {}
+    for method, value, ends in (("lssl", 54.0, (low, 60.0)), ("lssl_fixed", 45.0, (40.0, 50.0))):
+        name = f"arabic16k.{method}"
+        found[f"{name}.accuracy"] = Measurement(
+            name=f"{name}.accuracy", value=value, unit="%", low=value, high=value, n=1
+        )
+        found[f"{name}.seed0.accuracy"] = Measurement(
+            name=f"{name}.seed0.accuracy", value=value, unit="%", low=ends[0], high=ends[1], n=300
+        )
+    assert says in claims({"arabic16k": TASKS["arabic16k"]}, found)
+
+
 def test_wrong_names_and_missing_corpora_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
