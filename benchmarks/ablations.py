@@ -169,6 +169,11 @@ def overview(args: argparse.Namespace, found: Sequence[Measurement]) -> str:
         f"Beside the differences look at {args.name}.{DEFAULT}.wer.seeds: a difference smaller "
         "than what lies between the default's own seeds says little."
     )
+    if any("ablations.json, commit" in m.note for m in found):
+        text += (
+            " Arms whose figures name a commit are of an earlier run, perhaps on another machine: "
+            "they differ by that much from the default of that run."
+        )
     figures = {"- default": "wer.diff", **FIGURES}
     return f"{text}\n\n{summary(args.name, shown(args, found), found, figures)}"
 
