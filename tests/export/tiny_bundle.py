@@ -14,6 +14,7 @@ from todm.core.artifact import write_artifact
 from todm.core.contract import contract_of
 from todm.core.mixer_specs import LSSLSpec, MHSSMSpec, PGNSpec
 from todm.core.quantization import GateConfig
+from todm.core.report import environment
 from todm.core.specs import BlockSpec, PredictorSpec, SubnetSpec
 from todm.core.target import target_of
 from todm.decode.tokens import TokenTable
@@ -171,3 +172,10 @@ def made(spec=None, seed=2, assurance=UNGATED):
         contract=contract_of(opened.spec, opened.table.unit),
         audio=SPEECH.recordings,
     )
+
+
+def saturates(weight_type="QInt8", *, reduce_range=False):
+    """Tell whether ONNX Runtime's int8 overflows on this CPU, in the sums of two products."""
+    isa = environment().isa
+    lacks_vnni = "avx2" in isa and not {"avx512_vnni", "avx_vnni"} & set(isa)
+    return weight_type == "QInt8" and not reduce_range and lacks_vnni
