@@ -9,12 +9,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from int8_cpu import INT8
 
 from todm.core.artifact import write_artifact
 from todm.core.contract import contract_of
 from todm.core.mixer_specs import LSSLSpec, MHSSMSpec, PGNSpec
-from todm.core.quantization import GateConfig
-from todm.core.report import environment
+from todm.core.quantization import GateConfig, SchemeSettings
 from todm.core.specs import BlockSpec, PredictorSpec, SubnetSpec
 from todm.core.target import target_of
 from todm.decode.tokens import TokenTable
@@ -158,7 +158,9 @@ def made(spec=None, seed=2, assurance=UNGATED):
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     torch.set_num_threads(1)
     subnet = write_subnet(folder / "subnet", random_model(seed, spec))
-    onnx = target_of("onnx").model_copy(update={"features": True})
+    onnx = target_of("onnx", settings=SchemeSettings(onnx_int8=INT8)).model_copy(
+        update={"features": True}
+    )
     targets = (onnx, target_of("executorch"))
     artifact = run(subnet, targets, SPEECH, folder / "bundle", assurance=assurance)
     opened = load_subnet(subnet)
@@ -172,10 +174,3 @@ def made(spec=None, seed=2, assurance=UNGATED):
         contract=contract_of(opened.spec, opened.table.unit),
         audio=SPEECH.recordings,
     )
-
-
-def saturates(weight_type="QInt8", *, reduce_range=False):
-    """Tell whether ONNX Runtime's int8 overflows on this CPU, in the sums of two products."""
-    isa = environment().isa
-    lacks_vnni = "avx2" in isa and not {"avx512_vnni", "avx_vnni"} & set(isa)
-    return weight_type == "QInt8" and not reduce_range and lacks_vnni

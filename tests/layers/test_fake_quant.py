@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from int8_cpu import saturates
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from todm.core.quantization import OnnxDynamicInt8
-from todm.core.report import environment
 from todm.export.onnx_quant import quantise
 from todm.layers.fake_quant import (
     FakeQuantLinear,
@@ -58,17 +58,6 @@ def write_graph(layer, path):
     )
     opset = [onnx.helper.make_opsetid("", 18)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), str(path))
-
-
-def saturates(scheme):
-    """Tell whether this CPU's sums of two products overflow, so that ONNX Runtime's are others."""
-    isa = environment().isa
-    return (
-        scheme.weight_type == "QInt8"
-        and not scheme.reduce_range
-        and "avx2" in isa
-        and "avx512_vnni" not in isa
-    )
 
 
 @pytest.mark.parametrize(("scheme", "grid"), FORMS, ids=lambda x: getattr(x, "weight_type", ""))
