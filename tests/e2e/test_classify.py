@@ -67,6 +67,12 @@ def trained(folder: Path) -> Path:
     return out
 
 
+def test_a_warm_up_of_nearly_all_steps_leaves_one_to_fall(folder: Path, tmp_path: Path) -> None:
+    given = ("--config", folder / "small.json", "--corpus", folder / "classes")
+    sets = ("--set", "train.epochs=1", "--set", "train.warmup_fraction=0.99")  # 8 steps
+    assert todm("classify", "train", *given, *sets, "--out", tmp_path / "net") == 0
+
+
 def test_it_learns_and_its_accuracy_has_an_interval(trained: Path, folder: Path) -> None:
     report = run_eval(trained, folder / "classes", ClassifyEvalConfig()).report
     accuracy, *recalls = report.measurements

@@ -95,7 +95,7 @@ def train(
         schedule=ScheduleConfig(
             kind="one_cycle",
             steps=steps,
-            warmup_steps=round(settings.warmup_fraction * steps),
+            warmup_steps=min(round(settings.warmup_fraction * steps), steps - 1),
             average_fraction=0.0,
         ),
         run=place,
