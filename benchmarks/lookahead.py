@@ -34,9 +34,9 @@ ALONE = ("sandwich.num_random=0", "sandwich.smallest=0", "distill.mode=none")
 SHARED = "shared"
 ARMS: Mapping[str, tuple[int, ...]] = {
     SHARED: tuple(BLOCK_FRAMES),
-    **{f"own{ms}": (ms,) for ms in BLOCK_FRAMES},
+    **{f"own.{ms}": (ms,) for ms in BLOCK_FRAMES},
 }
-QUICK = (SHARED, "own0", "own80")
+QUICK = (SHARED, "own.0", "own.80")
 
 
 @dataclass(frozen=True)

@@ -61,8 +61,7 @@ def chosen(args: argparse.Namespace, quick: Sequence[str]) -> Sequence[str]:
 
 def shown(args: argparse.Namespace, found: Sequence[Measurement]) -> list[str]:
     """Return the arms that have a figure, in their own order."""
-    parts = {part for m in found for part in m.name.removeprefix(args.name).split(".")}
-    return [arm for arm in args.all_arms if arm in parts]
+    return [arm for arm in args.all_arms if any(f".{arm}." in f"{m.name}." for m in found)]
 
 
 def trials_of(args: argparse.Namespace, work: Path) -> Trials:

@@ -65,3 +65,7 @@ def test_quick_run_writes_the_report_and_goes_on(tmp_path, monkeypatch, capsys):
         assert {f"tones.wer.{kind}.{ms}" for kind in ("shared", "own", "diff")} <= names
         assert f"tones.macs_per_audio_s.{ms}" in names
     assert "| 80 | " in (tmp_path / "lookahead.md").read_text("utf-8")
+    monkeypatch.setattr(sys, "argv", [*arguments, "--only", "own.80"])
+    assert lookahead.main() == 0
+    page = (tmp_path / "lookahead.md").read_text("utf-8")
+    assert "Not run yet: own.320, own.640." in page  # what is kept was run
