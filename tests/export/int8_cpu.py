@@ -7,10 +7,8 @@ SHIPPED = OnnxDynamicInt8()
 
 
 def saturates(scheme=SHIPPED):
-    """Tell whether the sums of two products overflow in 16 bits: on x86 without VNNI."""
-    isa = set(environment().isa)
-    lacks_vnni = "avx2" in isa and not isa & {"avx512_vnni", "avx_vnni"}
-    return lacks_vnni and scheme.weight_type == "QInt8" and not scheme.reduce_range
+    """Tell whether the scheme's sums overflow here."""
+    return scheme.saturates(environment().isa)
 
 
 INT8 = OnnxDynamicInt8(reduce_range=saturates())

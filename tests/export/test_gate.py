@@ -1,5 +1,7 @@
 """The accuracy gate on the tiny net, whose own greedy transcripts are its references."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -15,6 +17,7 @@ from todm.core.target import target_of
 from todm.decode.greedy import greedy
 from todm.decode.streaming import padded_features
 from todm.decode.tokens import TokenTable
+from todm.export import gate as gate_module
 from todm.export.card_quality import quality_section
 from todm.export.evidence import Spoken
 from todm.export.gate import AccuracyGate, fewest
@@ -97,6 +100,35 @@ def test_the_card_names_the_layers(outlier_gate):
     assert f"keeps in float32: {BAD}" in text
     assert "worst first" in text
     assert "+".join(record.isa) in text
+
+
+@pytest.mark.parametrize(
+    "isa", [("avx2",), ("avx2", "avx512_vnni"), ("avx2", "avx_vnni"), ("asimd",)]
+)
+def test_seven_bits_come_before_fallbacks_where_eight_saturate(outlier_gate, monkeypatch, isa):
+    judge = AccuracyGate._try
+
+    def narrow_holds(self, scheme, *rest):
+        trial = judge(self, scheme, *rest)
+        status = "met" if scheme.reduce_range else "failed"
+        return replace(trial, record=trial.record.model_copy(update={"status": status}))
+
+    def ranked(self, scheme):
+        raise LookupError("ranked")
+
+    monkeypatch.setattr(AccuracyGate, "_try", narrow_holds)
+    monkeypatch.setattr(AccuracyGate, "rank", ranked)
+    monkeypatch.setattr(gate_module, "_saturates", lambda s: s.saturates(isa))
+    if isa != ("avx2",):
+        with pytest.raises(LookupError, match="ranked"):
+            outlier_gate.ship(OnnxDynamicInt8())
+        return
+    record = outlier_gate.ship(OnnxDynamicInt8())
+    assert record.scheme == OnnxDynamicInt8(reduce_range=True)
+    assert (record.tried, record.ranking) == (2, ())
+    assert "weights of seven bits" in quality_section(Quality(gate=(record,)))
+    with pytest.raises(LookupError, match="ranked"):  # unsigned weights do not saturate
+        outlier_gate.ship(OnnxDynamicInt8(weight_type="QUInt8"))
 
 
 def test_a_scheme_that_holds_at_once_is_not_ranked(tmp_path, dev):

@@ -35,7 +35,7 @@ class GateRecord(Value):
 
     form: Form
     scheme: Scheme
-    """As shipped: with the fallbacks that the gate added."""
+    """As shipped: with the fallbacks that the gate added, and the bits of weight that it took."""
     isa: tuple[str, ...]
     """Instruction sets of the machine that made the figures."""
     status: Literal["met", "failed", "ungated"]
@@ -55,7 +55,7 @@ class GateRecord(Value):
     ranking: tuple[LayerRise, ...] = ()
     """Worst first; empty where the scheme held at once."""
     tried: int = 1
-    """Sets of fallbacks that were judged."""
+    """Schemes that were judged: bits of weight, sets of fallbacks."""
 
     @property
     def name(self) -> str:

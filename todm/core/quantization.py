@@ -9,6 +9,7 @@ convolutions, norms and the embedding, which gain nothing.
 as ``encoder.blocks.2.ffn_out``; the gate adds to them until the scheme is good enough.
 """
 
+from collections.abc import Collection
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
@@ -39,6 +40,11 @@ class OnnxDynamicInt8(Value):
     reduce_range: bool = False
     """Seven bits of weight: no saturation on AVX2, half the resolution."""
     fallbacks: tuple[str, ...] = ()
+
+    def saturates(self, isa: Collection[str]) -> bool:
+        """Tell whether sums of two products overflow their 16 bits on a CPU."""
+        lacks_vnni = "avx2" in isa and not {"avx512_vnni", "avx_vnni"} & {*isa}
+        return lacks_vnni and self.weight_type == "QInt8" and not self.reduce_range
 
 
 class OnnxBlockInt8(Value):

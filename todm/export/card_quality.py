@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from todm.core.quality import DriftRecord, GateRecord, Quality, isa_label
+from todm.core.quantization import OnnxDynamicInt8
 from todm.export.card_table import table
 
 SHOWN_LAYERS = 5
@@ -43,6 +44,8 @@ def _notes(record: GateRecord) -> Iterable[str]:
     for part, count in record.linears.items():
         if count:
             yield f"`{record.name}` {part}: {count} linears quantized, everything else float32"
+    if isinstance(record.scheme, OnnxDynamicInt8) and record.scheme.reduce_range:
+        yield f"`{record.name}` has weights of seven bits, which do not saturate on AVX2"
     if record.scheme.fallbacks:
         yield f"`{record.name}` keeps in float32: {', '.join(record.scheme.fallbacks)}"
     if record.ranking:

@@ -2,7 +2,8 @@
 
 A scheme is met when its RNN-T likelihood rises by at most 1 % and a one-sided 95 % bound of its
 WER's rise stays within 0.5 points, both measured by the form's own runtime against the float32
-form. Where it is not met, each linear is quantized alone to see what it costs (on fewer
+form. Where it is not met and the CPU's int8 sums saturate, weights of seven bits are tried. Where that
+does not hold either, each linear is quantized alone to see what it costs (on fewer
 utterances); the worst fall back to float32, one, two, four ... at a time, and then as few as are
 found to do. Each layer's figure is that of the whole net's likelihood: sizes and signs of single
 errors say little of what greedy search makes of them.
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from todm.core.errors import ConfigError, GateError
 from todm.core.quality import GateRecord, LayerRise
-from todm.core.quantization import GateConfig, Quantized
+from todm.core.quantization import GateConfig, OnnxDynamicInt8, Quantized
 from todm.core.report import environment
 from todm.decode.steps import TransducerSteps
 from todm.decode.tokens import TokenTable
@@ -62,6 +63,9 @@ class AccuracyGate:
             )
         reference = score_form(self._open_reference(scheme), self.dev, self.table)
         trial = self._try(scheme, reference, (), 1)
+        if not trial.met and _saturates(scheme):
+            scheme = scheme.model_copy(update={"reduce_range": True})
+            trial = self._try(scheme, reference, (), 2)
         if trial.met:
             return trial.record
         ranking = self.rank(scheme)
@@ -128,7 +132,10 @@ class AccuracyGate:
         def holds(count: int) -> bool:
             worst = (*scheme.fallbacks, *(rise.layer for rise in ranking[:count]))
             trials[count] = self._try(
-                with_fallbacks(scheme, worst), reference, ranking, len(trials) + 2
+                with_fallbacks(scheme, worst),
+                reference,
+                ranking,
+                first.record.tried + len(trials) + 1,
             )
             return trials[count].met
 
@@ -146,6 +153,10 @@ class AccuracyGate:
         if count != next(reversed(trials)):  # the last one tried is what lies in the folder
             self.workshop.write(trials[count].scheme)
         return trials[count]
+
+
+def _saturates(scheme: Quantized) -> bool:
+    return isinstance(scheme, OnnxDynamicInt8) and scheme.saturates(environment().isa)
 
 
 def with_fallbacks(scheme: Quantized, fallbacks: Sequence[str]) -> Quantized:
