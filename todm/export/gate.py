@@ -2,11 +2,11 @@
 
 A scheme is met when its RNN-T likelihood rises by at most 1 % and a one-sided 95 % bound of its
 WER's rise stays within 0.5 points, both measured by the form's own runtime against the float32
-form. Where it is not met and the CPU's int8 sums saturate, weights of seven bits are tried. Where that
-does not hold either, each linear is quantized alone to see what it costs (on fewer
-utterances); the worst fall back to float32, one, two, four ... at a time, and then as few as are
-found to do. Each layer's figure is that of the whole net's likelihood: sizes and signs of single
-errors say little of what greedy search makes of them.
+form. Where it is not met and int8's sums saturate on this CPU, weights of seven bits are tried.
+Where that does not do, each linear is quantized alone to see what it costs (on fewer utterances);
+the worst fall back to float32, one, two, four ... at a time, and then as few as are found to do.
+Each layer's figure is that of the whole net's likelihood: sizes and signs of single errors say
+little of what greedy search makes of them.
 """
 
 import sys
